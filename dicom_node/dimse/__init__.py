@@ -1,0 +1,1 @@
+"""The only room with pynetdicom: storage, verification, commitment and MPPS services."""

@@ -1,0 +1,1 @@
+"""Frozen records, state tables and clinical formulas; imports numpy only."""

@@ -1,0 +1,107 @@
+"""What a task says about pictures. ``results`` renders these records and knows no task.
+
+Coordinates are image pixels of the stored picture: continuous, (0, 0) is the top-left corner of the top-left pixel
+(PS3.3 C.18.6), never those of a crop or of a network's input.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from dicom_node.domain.concept import Concept
+from dicom_node.domain.frame import FrameReference
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graphic:
+    """A drawn shape as SCOORD knows it (PS3.3 C.18.6.1.2).
+
+    ``ellipse``: four points, both ends of the major axis, then both ends of the minor axis.
+    ``polyline``: two or more points; closed when the first is repeated at the end.
+    """
+
+    kind: Literal["ellipse", "polyline"]
+    points_px: Points
+
+    def __post_init__(self) -> None:
+        if self.kind == "ellipse" and len(self.points_px) != 4:  # noqa: PLR2004
+            raise ValueError("an ellipse has four points")
+        if self.kind == "polyline" and len(self.points_px) < 2:  # noqa: PLR2004
+            raise ValueError("a polyline has at least two points")
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A structure found in a frame, as a box with the detector's score (0..1)."""
+
+    task: str
+    frame: FrameReference
+    name: str
+    structure: Concept
+    site: Concept
+    box_xyxy_px: tuple[float, float, float, float]
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """A class given to one or several frames. ``probabilities`` lists every class that was possible, sum 1."""
+
+    task: str
+    frames: tuple[FrameReference, ...]
+    name: str
+    concept: Concept
+    value: Concept
+    value_name: str
+    probabilities: tuple[tuple[Concept, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """A measured quantity and the shape that it was measured on.
+
+    ``unit`` is a UCUM code: ``mm``, or ``{pixels}`` when the frame has no usable calibration; ``qualifier`` then says why.
+    """
+
+    task: str
+    frame: FrameReference
+    name: str
+    quantity: Concept
+    value: float
+    unit: Literal["mm", "{pixels}"]
+    graphic: Graphic
+    site: Concept
+    qualifier: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Segmentation:
+    """The outline of a structure as a closed polyline (first point repeated)."""
+
+    task: str
+    frame: FrameReference
+    name: str
+    structure: Concept
+    contour: Graphic
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class NotAssessable:
+    """A task looked and would not answer: a result, with its reason. ``name`` is the output that is missing."""
+
+    task: str
+    frame: FrameReference
+    name: str
+    reason: str
+
+
+Finding = Detection | Classification | Measurement | Segmentation | NotAssessable
+
+
+def frames_of(finding: Finding) -> tuple[FrameReference, ...]:
+    """List the frames that a finding speaks about."""
+    return finding.frames if isinstance(finding, Classification) else (finding.frame,)

@@ -1,0 +1,72 @@
+"""The outcome of analysing one study: the record between ``pipeline`` and ``results``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from dicom_node.domain.finding import Finding
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """Which model made the findings of a task (TID 4019). ``parameters`` holds what a reader needs to know it again."""
+
+    task: str
+    name: str
+    version: str
+    weights_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotAnalysed:
+    """An instance, a frame or a task that could not be looked at, and why (never a lost study)."""
+
+    sop_instance_uid: str
+    reason: str
+    frame_number: int | None = None
+    task: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CineSampling:
+    """How many frames of a cine were looked at, and which one is reported."""
+
+    sop_instance_uid: str
+    frames_total: int
+    frames_analysed: int
+
+
+@dataclass(frozen=True, slots=True)
+class StudyAnalysis:
+    """Everything the node found in one study, ready to be rendered.
+
+    ``version`` counts the answers given for a study (1, 2, ...); ``analysed_at`` is the content date of every object.
+    """
+
+    study_instance_uid: str
+    version: int
+    analysed_at: datetime
+    findings: tuple[Finding, ...]
+    not_analysed: tuple[NotAnalysed, ...]
+    algorithms: tuple[Algorithm, ...]
+    sampling: tuple[CineSampling, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class SopReference:
+    """Names one SOP Instance."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class ResultObject:
+    """One finished DICOM object: what it is, and its Part 10 bytes (PS3.10 section 7)."""
+
+    kind: str  # findings_sr, biometry_sr, secondary_capture, ...
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    part10: bytes

@@ -1,0 +1,1 @@
+"""The plug-in machinery: Task protocol, manifest, registry, device."""

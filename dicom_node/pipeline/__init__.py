@@ -1,0 +1,1 @@
+"""The story in order: intake, completion, analysis, delivery, commitment, retention."""

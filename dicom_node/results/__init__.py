@@ -1,0 +1,1 @@
+"""The only room with highdicom: reports, captures and their conformance gate."""

@@ -1,0 +1,1 @@
+"""All that must survive a power cut: tables, migrations, instance files."""

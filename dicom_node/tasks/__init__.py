@@ -1,0 +1,1 @@
+"""The analysis tasks, one module or small package each."""

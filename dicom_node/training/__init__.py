@@ -1,0 +1,1 @@
+"""Data sets, recipes (one per task), metrics and evaluation."""
