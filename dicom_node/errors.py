@@ -1,19 +1,19 @@
 """The error tree. Whether a retry can help is a property of the class, never of the place that catches it.
 
-    NodeError
-    ├── ConfigError                 config.yaml cannot be used; says line, key and reason
-    ├── BadInput                    what we were given can never be used (final)
-    │   ├── InvalidIdentifier       a UID or AE title that the standard does not allow
-    │   ├── UnreadableDataset       not a DICOM data set, or truncated
-    │   ├── UndecodableFrame        the pixel data cannot be turned into a picture
-    │   └── NoPixelData             the instance holds no picture at all
-    ├── ModelError                  a model cannot be loaded, or its weights are not what the manifest says (final)
-    ├── NonConformantObject         a result failed the conformance gate and must not be sent (final)
-    ├── SpoolFull                   no room to keep another instance safely (retryable)
-    ├── DeliveryError               a peer did not take an object
-    │   ├── TransientDeliveryError  it may take it later: refused, silent, out of resources (retryable)
-    │   └── PermanentDeliveryError  it never will: no such context, wrong class, invalid data set (final)
-    └── IllegalTransition           a state machine was asked for a move that its table does not have (final)
+NodeError
+├── ConfigError                 config.yaml cannot be used; says line, key and reason
+├── BadInput                    what we were given can never be used (final)
+│   ├── InvalidIdentifier       a UID or AE title that the standard does not allow
+│   ├── UnreadableDataset       not a DICOM data set, or truncated
+│   ├── UndecodableFrame        the pixel data cannot be turned into a picture
+│   └── NoPixelData             the instance holds no picture at all
+├── ModelError                  a model cannot be loaded, or its weights are not what the manifest says (final)
+├── NonConformantObject         a result failed the conformance gate and must not be sent (final)
+├── SpoolFull                   no room to keep another instance safely (retryable)
+├── DeliveryError               a peer did not take an object
+│   ├── TransientDeliveryError  it may take it later: refused, silent, out of resources (retryable)
+│   └── PermanentDeliveryError  it never will: no such context, wrong class, invalid data set (final)
+└── IllegalTransition           a state machine was asked for a move that its table does not have (final)
 """
 
 from __future__ import annotations
