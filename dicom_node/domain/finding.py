@@ -63,7 +63,8 @@ class Classification:
 class Measurement:
     """A measured quantity and the shape that it was measured on.
 
-    ``unit`` is a UCUM code: ``mm``, or ``{pixels}`` when the frame has no usable calibration; ``qualifier`` then says why.
+    ``unit`` is a UCUM code: ``mm``, or ``{pixels}`` when the frame has no usable calibration; ``qualifier`` then says
+    why.
     """
 
     task: str
