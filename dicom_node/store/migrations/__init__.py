@@ -1,0 +1,1 @@
+"""Schema changes, oldest first; the schema is their sum."""
