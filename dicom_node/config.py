@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from dicom_node.errors import ConfigError
 
@@ -159,16 +159,13 @@ class Config(Section):
     web: Web = Web()
     logging: Logging = Logging()
 
-    @model_validator(mode="after")
-    def _every_name_once(self) -> Config:
-        for what, names in (
-            ("destination name", [d.name for d in self.destinations]),
-            ("scanner AE title", [s.ae_title for s in self.scanners]),
-        ):
-            twice = {name for name in names if names.count(name) > 1}
-            if twice:
-                raise ValueError(f"{what} given twice: {', '.join(sorted(twice))}")
-        return self
+    @field_validator("scanners", "destinations")
+    def _every_name_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
+        names = [getattr(entry, "name", entry.ae_title) for entry in value]
+        twice = {name for name in names if names.count(name) > 1}
+        if twice:
+            raise ValueError(f"given twice: {', '.join(sorted(twice))}")
+        return value
 
     def scanner(self, ae_title: str) -> Scanner | None:
         """Find the policy of a calling AE title; an unknown one gets the defaults only when that is allowed."""

@@ -1,0 +1,39 @@
+# Two commands do all the set-up: `make demo` and `make test`. Everything is installed into .venv.
+PYTHON ?= python3.11
+BIN := .venv/bin
+RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: demo test check lock install debian-packages clean
+
+demo: install ## the main job on this machine: a simulated scanner, the node, a small PACS
+	$(BIN)/dicom-node demo
+
+test: install debian-packages check ## everything CI runs
+	$(RUN_TESTS)
+
+check: install ## formatting, lint, types and the import rules
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+install: .venv/installed
+
+# uv comes by pip into the environment; the lock holds a hash of every file and no address.
+.venv/installed: requirements.lock pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet uv
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --require-hashes --requirement requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --no-deps --editable .
+	touch $@
+
+lock: ## write requirements.lock anew from pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --no-header \
+		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
+
+# DCMTK and Orthanc are the peers of the tests, dicom3tools and PixelMed the validators, PostgreSQL the second database.
+debian-packages:
+	@sh deploy/debian-test-packages.sh
+
+clean:
+	rm -rf .venv var demo runs

@@ -1,0 +1,62 @@
+"""The configuration in force: taken over from the file while the node runs, or refused whole."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from pathlib import Path
+
+from dicom_node.config import Config, load_config
+from dicom_node.errors import ConfigError
+
+logger = logging.getLogger(__name__)
+
+#: Sections whose change takes effect at once. The others name ports, folders and processes, and need a restart.
+RELOADED = ("scanners", "accept_unknown_scanners", "destinations", "analysis", "retention")
+LOOK_EVERY_S = 0.5
+
+
+class LiveConfig:
+    """Gives the current configuration and follows the file. A bad file changes nothing; :attr:`problem` says why."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        self.problem: str | None = None
+        self._config = load_config(self.path)
+        self._seen = self._stamp()
+        self._looked_at = time.monotonic()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> Config:
+        """Give the configuration in force now."""
+        with self._lock:
+            if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
+                self._looked_at = time.monotonic()
+                stamp = self._stamp()
+                if stamp != self._seen:
+                    self._seen = stamp
+                    self._take_over()
+            return self._config
+
+    def _stamp(self) -> tuple[int, int] | None:
+        try:
+            status = self.path.stat()
+        except OSError:
+            return None
+        return status.st_mtime_ns, status.st_size
+
+    def _take_over(self) -> None:
+        try:
+            new = load_config(self.path)
+        except ConfigError as error:
+            self.problem = str(error)
+            logger.error("the new configuration is refused, the old one stays in force: %s", error)  # noqa: TRY400
+            return
+        fixed = [name for name in Config.model_fields if name not in RELOADED]
+        changed = [name for name in fixed if getattr(new, name) != getattr(self._config, name)]
+        if changed:
+            logger.warning("changes in %s take effect after a restart", ", ".join(changed))
+        self._config = new.model_copy(update={name: getattr(self._config, name) for name in fixed})
+        self.problem = None
+        logger.info("configuration taken over from %s", self.path)
