@@ -66,12 +66,15 @@ def curve(points: npt.ArrayLike, count: int = 40) -> Points:
     return np.stack([np.polyval(np.polyfit(knots, control[:, i], degree), fit) for i in (0, 1)], axis=1)
 
 
-def smooth_noise(shape: tuple[int, int], scale_px: float, rng: Generator) -> FloatArray:
-    """Gaussian random field of about unit variance whose features are `scale_px` wide."""
-    height, width = (max(int(np.ceil(n / scale_px)) + 3, 4) for n in shape)
-    coarse = rng.standard_normal((height, width), dtype=np.float32)
-    fine = cv2.resize(coarse, None, fx=scale_px, fy=scale_px, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(fine[: shape[0], : shape[1]] * np.float32(1.3), dtype=np.float32)
+def smooth_noise(shape: tuple[int, int], scale_px: float, rng: Generator, stretch: float = 1.0) -> FloatArray:
+    """Gaussian random field of about unit variance, features `scale_px` high and `stretch` times as wide."""
+    height, width = shape[0], shape[1]
+    rows, columns = int(height / scale_px) + 4, int(width / (scale_px * stretch)) + 4
+    coarse = rng.standard_normal((rows, columns), dtype=np.float32)
+    shift_y, shift_x = rng.uniform(0.0, 1.0, 2)
+    to_coarse = np.array([[1.0 / (scale_px * stretch), 0.0, 1.0 + shift_x], [0.0, 1.0 / scale_px, 1.0 + shift_y]])
+    fine = cv2.warpAffine(coarse, to_coarse, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    return np.asarray(fine * np.float32(1.4), dtype=np.float32)
 
 
 class Canvas:
@@ -84,6 +87,8 @@ class Canvas:
         self._echo_db = np.full(self.shape, FLUID_DB, dtype=np.float32)
         self._specular = np.zeros(self.shape, dtype=np.float32)
         self._loss_db = np.zeros(self.shape, dtype=np.float32)
+        uneven = 1.0 + 0.3 * smooth_noise(self.shape, 7.0, rng, 2.0) + 0.25 * smooth_noise(self.shape, 25.0, rng)
+        self._unevenness = np.clip(uneven, 0.2, 1.8).astype(np.float32)  # of interfaces' brightness, around 1
 
     def mask(self, points: Points, softness_px: float = 1.0) -> FloatArray:
         """Coverage 0..1 of a closed outline, its edge `softness_px` wide."""
@@ -112,7 +117,7 @@ class Canvas:
         """Replace the echogenicity under a coverage map."""
         level: FloatArray | np.float32 = np.float32(echo_db)
         if texture_db > 0.0:
-            level = level + smooth_noise(self.shape, texture_px, self.rng) * np.float32(texture_db)
+            level = level + smooth_noise(self.shape, texture_px, self.rng, 2.5) * np.float32(texture_db)
         self._echo_db += cover * (level - self._echo_db)
 
     def surface(
@@ -135,17 +140,25 @@ class Canvas:
         cross = np.abs(along[:, 0] * beam[:, 1] - along[:, 1] * beam[:, 0])
         facing = cross / np.maximum(np.linalg.norm(along, axis=1) * np.linalg.norm(beam, axis=1), 1e-9)
         strength = np.maximum(facing, 0.08) ** directivity * self._dropouts(len(middle), gaps)
-        amplitude = 10.0 ** (echo_db / 20.0)
-        layer, bone = np.zeros(self.shape, dtype=np.float32), np.zeros(self.shape, dtype=np.float32)
-        thickness, ends = max(round(thickness_px), 1), _fixed_point(points)
-        for k, power in enumerate(strength):
-            cv2.line(layer, ends[k], ends[k + 1], float(amplitude * power), thickness, cv2.LINE_8, SUBPIXEL_BITS)
+        strength *= 10.0 ** (echo_db / 20.0)
+        thickness, room = max(round(0.7 * thickness_px), 1), int(2.0 * thickness_px) + 6
+        low = np.clip(points.min(axis=0).astype(int) - room, 0, None)
+        high = np.minimum(points.max(axis=0).astype(int) + room, self.shape[::-1])
+        if (high <= low).any():
+            return
+        window = (slice(low[1], high[1]), slice(low[0], high[0]))
+        layer = np.zeros((high[1] - low[1], high[0] - low[0]), dtype=np.float32)
+        bone = np.zeros_like(layer)
+        ends = _fixed_point(points - low)
+        for k, level in enumerate(strength):
+            cv2.line(layer, ends[k], ends[k + 1], float(level), thickness, cv2.LINE_8, SUBPIXEL_BITS)
             if loss_db > 0.0:
                 cv2.line(bone, ends[k], ends[k + 1], loss_db, thickness, cv2.LINE_8, SUBPIXEL_BITS)
-        soft = cv2.GaussianBlur(layer, (0, 0), max(0.25 * thickness_px, 0.6))
-        np.maximum(self._specular, soft * smooth_texture(self.shape, self.rng), out=self._specular)
-        np.maximum(self._echo_db, 20.0 * np.log10(np.maximum(soft, 1e-4)) - 9.0, out=self._echo_db)
-        self._loss_db += bone
+        soft = cv2.GaussianBlur(layer, (0, 0), max(0.3 * thickness_px, 0.7)) * self._unevenness[window]
+        self._specular[window] = np.maximum(self._specular[window], soft)
+        diffuse = 20.0 * np.log10(np.maximum(soft, 1e-4)) - 6.0
+        self._echo_db[window] = np.maximum(self._echo_db[window], diffuse)
+        self._loss_db[window] += bone
 
     def shade(self, points: Points, loss_db: float) -> None:
         """Let an outline weaken the beam without changing its echo."""
@@ -156,17 +169,13 @@ class Canvas:
         return Scene(echo_db=self._echo_db, specular=self._specular, loss_db=self._loss_db)
 
     def _dropouts(self, count: int, share: float) -> Points:
+        """Brightness 0.12 to 1 along an interface: faint stretches, and ends that fade when it has `share`."""
         if share <= 0.0:
             return np.ones(count)
-        wave = np.interp(
-            np.linspace(0.0, 1.0, count), np.linspace(0.0, 1.0, 14), self.rng.uniform(0.0, 1.0, 14)
-        )
-        return np.asarray(np.clip((wave - share) / 0.15, 0.12, 1.0))
-
-
-def smooth_texture(shape: tuple[int, int], rng: Generator) -> FloatArray:
-    """Slow unevenness of an interface's brightness, around 1."""
-    return np.asarray(np.clip(1.0 + 0.25 * smooth_noise(shape, 18.0, rng), 0.25, 1.6), dtype=np.float32)
+        knots = max(min(count // 4, 14), 4)
+        wave = np.interp(np.linspace(0.0, knots - 1.0, count), np.arange(knots), self.rng.uniform(0.0, 1.0, knots))
+        fade = np.minimum(1.0, np.minimum(np.arange(count) + 1.0, count - np.arange(count)) / (0.12 * count))
+        return np.asarray(np.clip((wave - share) / 0.25, 0.12, 1.0) * fade)
 
 
 def _fixed_point(points: Points) -> npt.NDArray[np.int32]:

@@ -1,0 +1,245 @@
+"""First-trimester mid-sagittal head and upper thorax with the nine structures of the nuchal scan.
+
+Layout in units of the thalami's width, origin at the thalami's centre, the face looking to +x, the probe above.
+Mean places and their spread are those of the nine structures on standard planes at 11 to 14 weeks.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.random import Generator
+
+from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
+from dicom_node.simulator.records import MID_SAGITTAL_HEAD, Box, PhantomImage
+from dicom_node.simulator.speckle import render
+from dicom_node.simulator.surroundings import bounding_box, burn_in, convex_view, machine, streaky
+
+STRUCTURES = (
+    "thalami",
+    "midbrain",
+    "palate",
+    "fourth_ventricle",
+    "cisterna_magna",
+    "nuchal_translucency",
+    "nasal_tip",
+    "nasal_skin",
+    "nasal_bone",
+)
+
+#: structure -> mean centre x, y and width, height, then the standard deviation of each (units of thalami width)
+LAYOUT = {
+    "thalami": ((0.0, 0.0, 1.0, 0.78), (0.0, 0.0, 0.0, 0.07)),
+    "midbrain": ((-0.24, 0.88, 0.74, 0.95), (0.1, 0.06, 0.09, 0.09)),
+    "fourth_ventricle": ((0.27, 1.19, 0.70, 0.33), (0.1, 0.05, 0.12, 0.05)),
+    "cisterna_magna": ((0.36, 1.53, 1.07, 0.28), (0.14, 0.04, 0.22, 0.05)),
+    "palate": ((1.50, -0.36, 1.13, 0.72), (0.12, 0.1, 0.14, 0.1)),
+    "nasal_bone": ((1.32, -1.02, 0.43, 0.14), (0.08, 0.06, 0.08, 0.02)),
+    "nasal_skin": ((1.37, -1.19, 0.30, 0.10), (0.06, 0.02, 0.06, 0.02)),
+    "nasal_tip": ((1.66, -1.21, 0.32, 0.10), (0.06, 0.03, 0.07, 0.02)),
+}
+THALAMI_WIDTH_MM = 5.6
+
+
+def sagittal_head(rng: Generator, *, standard: bool = True) -> PhantomImage:
+    """A mid-sagittal head; with `standard=False` an oblique or cut-off one, without boxes."""
+    width, height = int(rng.integers(600, 760)), int(rng.integers(455, 515))
+    canvas = Canvas(width, height, convex_view(rng, width, height), rng)
+    mirrored = bool(rng.random() < 0.5)
+    unit = width * np.clip(rng.normal(0.133, 0.017), 0.095, 0.165)
+    x = width * np.clip(rng.normal(0.384, 0.05), 0.3, 0.5)
+    y = height * np.clip(rng.normal(0.465, 0.04), 0.37, 0.56)
+    turn = rng.normal(0.0, 5.0) if standard else rng.choice([-1.0, 1.0]) * rng.uniform(20.0, 55.0)
+    pose = Pose(width - x if mirrored else x, y, unit, turn, mirrored)
+    draft = {name: rng.normal(mean, spread) for name, (mean, spread) in LAYOUT.items()}
+    _body_and_wall(canvas, pose)
+    outlines = _head(canvas, pose, draft, standard=standard)
+    outlines["nuchal_translucency"] = _nuchal_translucency(canvas, pose)
+    scanner = streaky(machine(rng, width), rng.uniform(1.1, 1.9))
+    pixels = burn_in(render(canvas.scene(), canvas.sector, scanner, rng), rng)
+    return PhantomImage(
+        pixels=pixels,
+        plane=MID_SAGITTAL_HEAD,
+        mm_per_px=float(THALAMI_WIDTH_MM * rng.uniform(0.85, 1.15) / unit),
+        standard_plane=standard,
+        boxes=_boxes(outlines, width, height) if standard else {},
+        weeks=float(rng.uniform(11.0, 14.0)),
+    )
+
+
+def _boxes(outlines: dict[str, Points], width: int, height: int) -> dict[str, Box]:
+    """Boxes cut to the frame; a structure of which under half lies in the frame is not marked."""
+    boxes: dict[str, Box] = {}
+    for name in STRUCTURES:
+        x0, y0, x1, y1 = bounding_box(outlines[name])
+        cut = (max(x0, 0.0), max(y0, 0.0), min(x1, width - 1.0), min(y1, height - 1.0))
+        seen = max(cut[2] - cut[0], 0.0) * max(cut[3] - cut[1], 0.0)
+        if seen >= 0.5 * (x1 - x0) * (y1 - y0) or (name == "nuchal_translucency" and cut[2] - cut[0] > 0.1 * width):
+            boxes[name] = cut
+    return boxes
+
+
+def _body_and_wall(canvas: Canvas, pose: Pose) -> None:
+    """Uterine wall behind, fluid in front, and the trunk that leaves the frame on the face's side."""
+    rng = canvas.rng
+    bed = curve([[-4.5, 0.9 + rng.normal(0.0, 0.4)], [-2.2, 2.0], [0.3, 2.3], [3.2, 2.3], [7.0, rng.normal(2.0, 0.3)]])
+    wall = np.vstack([bed, [[7.0, 9.0], [-4.5, 9.0]]])
+    canvas.tissue(pose.to_px(wall), rng.uniform(-9.0, -2.0), texture_db=4.5, texture_px=9.0)
+    if rng.random() < 0.4:
+        top = curve([[-5.0, rng.normal(-3.1, 0.3)], [-1.0, -3.2], [2.0, -3.2], [7.0, rng.normal(-2.9, 0.3)]])
+        canvas.tissue(
+            pose.to_px(np.vstack([top, [[7.0, -9.0], [-5.0, -9.0]]])), rng.uniform(-12.0, -4.0), texture_db=2.5
+        )
+    chest = rng.uniform(-1.6, -0.6)
+    trunk = np.vstack(
+        [
+            curve([[1.6, 0.5], [2.4, 0.55], [3.3, 0.1], [4.4, chest], [7.5, chest - 0.5]]),
+            [[7.5, 1.9], [3.0, 1.9], [0.4, 1.75], [0.5, 0.5]],
+        ]
+    )
+    canvas.tissue(pose.to_px(trunk), rng.uniform(-7.0, -1.0), texture_db=4.0, texture_px=8.0)
+    canvas.surface(pose.to_px(trunk[25:40]), rng.uniform(0.0, 10.0), 0.05 * pose.unit_px, directivity=2.0, gaps=0.3)
+    for _ in range(int(rng.integers(3, 9))):
+        start = rng.uniform([2.4, 0.3], [5.0, 1.6])
+        fibre = curve([start, start + [0.6, rng.normal(0.0, 0.08)], start + [1.2, rng.normal(0.0, 0.12)]])
+        canvas.surface(pose.to_px(fibre), rng.uniform(-2.0, 5.0), 0.04 * pose.unit_px, gaps=0.3)
+
+
+def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: bool) -> dict[str, Points]:
+    """Cranium, brain and face; returns the outline of each of eight structures in image coordinates."""
+    rng, unit = canvas.rng, pose.unit_px
+    skull = arc(-0.3, -0.3, rng.normal(1.62, 0.08), rng.normal(2.05, 0.08), 0.0, 360.0)
+    canvas.tissue(pose.to_px(skull), rng.uniform(-16.0, -10.0), texture_db=5.5, texture_px=0.13 * unit)
+    _choroid(canvas, pose)
+    face = np.vstack(
+        [
+            curve([[0.9, -1.6], [1.25, -1.25], [1.75, -1.15], [2.1, -0.6], [2.15, -0.2], [1.9, 0.35], [1.6, 0.7]]),
+            [[0.6, 1.0], [0.5, -0.6]],
+        ]
+    )
+    canvas.tissue(pose.to_px(face), rng.uniform(-12.0, -6.0), texture_db=5.5, texture_px=0.12 * unit)
+    canvas.surface(
+        pose.to_px(arc(-0.3, -0.3, 1.6, 2.05, 215.0, 325.0)),
+        rng.uniform(10.0, 20.0),
+        rng.uniform(0.09, 0.16) * unit,
+        directivity=2.0,
+        gaps=0.15,
+        loss_db=0.25,
+    )
+    canvas.surface(pose.to_px(arc(-0.3, -0.3, 1.6, 2.05, 150.0, 215.0)), rng.uniform(-8.0, 2.0), 0.08 * unit, gaps=0.3)
+    outlines = {
+        "thalami": _dark_oval(canvas, pose, draft["thalami"], rng.uniform(-26.0, -17.0)),
+        "midbrain": _dark_oval(canvas, pose, draft["midbrain"], rng.uniform(-28.0, -19.0)),
+    }
+    outlines["fourth_ventricle"] = _walled_slit(
+        canvas, pose, draft["fourth_ventricle"], upper_db=rng.uniform(4.0, 12.0)
+    )
+    outlines["cisterna_magna"] = _walled_slit(canvas, pose, draft["cisterna_magna"], upper_db=rng.uniform(0.0, 9.0))
+    occiput = curve([[-1.25, 1.25], [-0.7, 1.6], [0.0, 1.73], [0.75, 1.75], [1.3, 1.72]])
+    canvas.surface(pose.to_px(occiput), rng.uniform(10.0, 19.0), 0.1 * unit, directivity=2.5, gaps=0.2, loss_db=0.1)
+    outlines["palate"] = _palate(canvas, pose, draft["palate"])
+    shown = 1.0 if standard else 0.0
+    outlines["nasal_bone"] = _dash(canvas, pose, draft["nasal_bone"], shown * rng.uniform(14.0, 21.0), 0.7)
+    outlines["nasal_skin"] = _dash(canvas, pose, draft["nasal_skin"], shown * rng.uniform(9.0, 17.0), 0.6)
+    outlines["nasal_tip"] = _dash(canvas, pose, draft["nasal_tip"], shown * rng.uniform(8.0, 17.0), 0.6)
+    return outlines
+
+
+def _choroid(canvas: Canvas, pose: Pose) -> None:
+    """The large bright choroid plexuses and the dark fluid before them, which fill a first-trimester head."""
+    rng = canvas.rng
+    front = blob(rng, 0.25, -1.35, 0.75, 0.55, 0.06)
+    canvas.tissue(pose.to_px(front), rng.uniform(-30.0, -16.0), softness_px=4.0)
+    canvas.tissue(
+        pose.to_px(blob(rng, -1.0, -0.4, 0.6, 1.2, 0.08)),
+        rng.uniform(-10.0, -4.0),
+        texture_db=5.0,
+        texture_px=0.12 * pose.unit_px,
+        softness_px=6.0,
+    )
+    for _ in range(int(rng.integers(8, 18))):
+        spot = rng.normal([-0.6, -0.3], [0.5, 0.8])
+        fleck = curve([spot, spot + rng.normal(0.0, 0.12, 2), spot + rng.normal(0.0, 0.2, 2)], 12)
+        canvas.surface(pose.to_px(fleck), rng.uniform(-8.0, 3.0), 0.06 * pose.unit_px, directivity=1.0, gaps=0.2)
+
+
+def _dark_oval(canvas: Canvas, pose: Pose, draft: Points, echo_db: float) -> Points:
+    x, y, width, height = draft
+    outline = pose.to_px(blob(canvas.rng, x, y, width / 2.0, height / 2.0, 0.03))
+    canvas.tissue(outline, echo_db, softness_px=0.05 * pose.unit_px, texture_db=2.0)
+    for start in (200.0, 20.0):
+        rim = pose.to_px(arc(x, y, width / 2.0, height / 2.0, start, start + 140.0, 32))
+        canvas.surface(rim, canvas.rng.uniform(-12.0, 1.0), 0.04 * pose.unit_px, gaps=0.45)
+    return outline
+
+
+def _walled_slit(canvas: Canvas, pose: Pose, draft: Points, *, upper_db: float) -> Points:
+    """A fluid slit between two bright lines that lie across the beam."""
+    x, y, width, height = draft
+    bow = canvas.rng.normal(0.03, 0.03)
+    across = np.linspace(-0.5, 0.5, 24)
+    lens = height * 0.36 * np.sqrt(np.clip(1.0 - (2.0 * across) ** 2 * 0.8, 0.0, None))
+    middle = y + bow * (1.0 - (2.0 * across) ** 2)
+    upper = np.stack([x + across * width, middle - lens], axis=1)
+    lower = np.stack([x + across * width, middle + lens], axis=1)
+    canvas.tissue(pose.to_px(np.vstack([upper, lower[::-1]])), canvas.rng.uniform(-46.0, -32.0), softness_px=1.0)
+    thickness = 0.07 * pose.unit_px
+    rise = np.array([0.0, height * 0.1])
+    canvas.surface(pose.to_px(upper - rise), upper_db, thickness, directivity=2.0, gaps=0.1)
+    canvas.surface(pose.to_px(lower + rise), canvas.rng.uniform(-2.0, 10.0), thickness, directivity=2.0, gaps=0.2)
+    return pose.to_px([[x - width / 2, y - height / 2], [x + width / 2, y + height / 2]])
+
+
+def _palate(canvas: Canvas, pose: Pose, draft: Points) -> Points:
+    """Maxilla and palate: a bright wedge, two limbs that meet at the front, mandible texture between."""
+    rng = canvas.rng
+    x, y, width, height = draft
+    left, right, top, bottom = x - width / 2, x + width / 2, y - height / 2, y + height / 2
+    canvas.tissue(
+        pose.to_px(blob(rng, x, y, width * 0.45, height * 0.42, 0.06)), rng.uniform(-9.0, -3.0), texture_db=3.0
+    )
+    upper = curve([[left, bottom - 0.35 * height], [x - 0.1 * width, top + 0.3 * height], [right - 0.25 * width, top]])
+    lower = curve([[left + 0.1 * width, bottom], [x + 0.1 * width, bottom - 0.15 * height], [right, y]])
+    front = curve([[right - 0.25 * width, top], [right, top + 0.25 * height], [right, y]])
+    for limb, level in ((upper, 20.0), (lower, 17.0), (front, 13.0)):
+        canvas.surface(
+            pose.to_px(limb),
+            level + rng.uniform(-5.0, 2.0),
+            rng.uniform(0.08, 0.16) * pose.unit_px,
+            gaps=0.15,
+            loss_db=0.1,
+        )
+    return pose.to_px([[left, top], [right, bottom]])
+
+
+def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float) -> Points:
+    """A short bright echo lying across the beam; `fill` is its thickness as a share of its box."""
+    x, y, width, height = draft
+    line = curve(
+        [[x - 0.45 * width, y + 0.1 * height], [x, y - 0.1 * height], [x + 0.45 * width, y + 0.1 * height]], 16
+    )
+    if echo_db > 0.0:
+        canvas.surface(pose.to_px(line), echo_db, fill * height * pose.unit_px, directivity=1.0)
+    return pose.to_px([[x - width / 2, y - height / 2], [x + width / 2, y + height / 2]])
+
+
+def _nuchal_translucency(canvas: Canvas, pose: Pose) -> Points:
+    """The dark band behind the neck between two long bright membranes, skin below and soft tissue above."""
+    rng = canvas.rng
+    start, length = rng.normal(0.12, 0.15), np.clip(rng.normal(3.1, 0.8), 1.4, 5.0)
+    level, thickness = rng.normal(1.9, 0.07), rng.uniform(0.13, 0.24)
+    x = np.linspace(start, start + length, 40)
+    sag = rng.normal(0.05, 0.04) * np.sin(np.linspace(0.0, np.pi, 40)) - rng.normal(0.05, 0.05) * np.linspace(
+        0.0, 1.0, 40
+    )
+    swell = thickness * (0.55 + 0.45 * np.sin(np.linspace(0.25, 0.85, 40) * np.pi))
+    upper = np.stack([x, level + sag - swell / 2], axis=1)
+    lower = np.stack([x, level + sag + swell / 2], axis=1)
+    canvas.tissue(pose.to_px(np.vstack([upper, lower[::-1]])), rng.uniform(-46.0, -36.0), softness_px=1.0)
+    line = rng.uniform(0.05, 0.09)
+    gap = np.array([0.0, line / 2])
+    canvas.surface(pose.to_px(upper - gap), rng.uniform(6.0, 16.0), line * pose.unit_px, directivity=3.0, gaps=0.1)
+    canvas.surface(pose.to_px(lower + gap), rng.uniform(10.0, 20.0), line * pose.unit_px, directivity=3.0, gaps=0.08)
+    if rng.random() < 0.5:
+        amnion = lower + np.array([0.0, rng.uniform(0.15, 0.35)])
+        canvas.surface(pose.to_px(amnion), rng.uniform(0.0, 10.0), 0.05 * pose.unit_px, directivity=3.0, gaps=0.35)
+    return pose.to_px(np.vstack([upper - 2 * gap, lower + 2 * gap]))
