@@ -1,0 +1,37 @@
+"""Every command; nothing but argument parsing and printing.
+
+Exit codes: 0 done; 1 it was tried and failed (the reason is printed); 2 wrong usage; 3 the configuration is refused.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+
+from dicom_node.cli import admin, models, offline, peers, run, studies
+from dicom_node.errors import ConfigError, NodeError
+
+app = typer.Typer(
+    name="dicom-node",
+    help="A DICOM node for fetal ultrasound: receives studies, analyses them, returns reports to the PACS. "
+    "An investigational aid.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (run, studies, peers, offline, models, admin):
+    module.register(app)
+
+
+def main() -> None:
+    """Run the command line; errors of the node are sentences, not tracebacks."""
+    try:
+        app()
+    except ConfigError as error:
+        Console(stderr=True).print(f"[red]configuration refused[/red]\n{error}", highlight=False, soft_wrap=True)
+        sys.exit(3)
+    except NodeError as error:
+        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False, soft_wrap=True)
+        sys.exit(1)

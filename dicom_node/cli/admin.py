@@ -1,0 +1,100 @@
+"""`ae`, `config`, `db`: what an admin sets up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, ConfigPath, console, parse_peer, print_json, print_table
+from dicom_node.config import load_config
+
+ae = typer.Typer(no_args_is_help=True, help="Who may send to the node, and who receives its results.")
+config = typer.Typer(no_args_is_help=True, help="The configuration file.")
+db = typer.Typer(no_args_is_help=True, help="The database.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.add_typer(ae, name="ae")
+    app.add_typer(config, name="config")
+    app.add_typer(db, name="db")
+
+
+@ae.command("list")
+def list_ae(config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
+    """List scanners and destinations."""
+    settings = load_config(config_path)
+    if as_json:
+        print_json(settings.model_dump(mode="json", include={"scanners", "destinations"}))
+        return
+    print_table(
+        "Scanners (may send)",
+        ["AE title", "host", "port", "complete after", "at the latest"],
+        [
+            (s.ae_title, s.host or "any", s.port, f"{s.quiet_seconds:g} s quiet", f"{s.cap_seconds:g} s")
+            for s in settings.scanners
+        ],
+    )
+    print_table(
+        "Destinations (receive results)",
+        ["name", "AE title", "address", "commitment", "sends"],
+        [
+            (d.name, d.ae_title, f"{d.host}:{d.port}", "yes" if d.commitment else "no", ", ".join(d.send))
+            for d in settings.destinations
+        ],
+    )
+
+
+@ae.command("add")
+def add_ae(
+    peer: Annotated[str, typer.Argument(help="AE title of a scanner, or AE@HOST:PORT of a destination.")],
+    destination: Annotated[str | None, typer.Option(help="Make it a destination of this name.")] = None,
+    host: Annotated[str | None, typer.Option(help="Only accept the scanner from this host.")] = None,
+    quiet_seconds: Annotated[float, typer.Option(help="Quiet time after which the scanner's studies close.")] = 10,
+    cap_seconds: Annotated[float, typer.Option(help="Time after which they close at the latest.")] = 900,
+    commitment: Annotated[bool, typer.Option(help="Ask the destination to commit what it took.")] = True,
+    config_path: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Add a scanner, or with --destination NAME a receiver of results. A running node takes it over at once."""
+    from dicom_node.config_file import add_destination, add_scanner
+
+    if destination is None:
+        entry = {"ae_title": peer, "host": host, "quiet_seconds": quiet_seconds, "cap_seconds": cap_seconds}
+        add_scanner(config_path, entry)
+    else:
+        ae_title, peer_host, port = parse_peer(peer)
+        add_destination(
+            config_path,
+            {"name": destination, "ae_title": ae_title, "host": peer_host, "port": port, "commitment": commitment},
+        )
+    console.print(f"added to {config_path}")
+
+
+@ae.command("remove")
+def remove_ae(
+    name: Annotated[str, typer.Argument(help="AE title of a scanner, or name of a destination.")],
+    config_path: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Remove a scanner or a destination."""
+    from dicom_node.config_file import remove
+
+    remove(config_path, name)
+    console.print(f"removed from {config_path}")
+
+
+@config.command("check")
+def check_config(config_path: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Check the file without starting anything."""
+    load_config(config_path)
+    console.print(f"{config_path}: valid")
+
+
+@db.command("upgrade")
+def upgrade_db(config_path: ConfigPath = DEFAULT_CONFIG) -> None:
+    """Bring the database to the newest schema; run it before starting a new release."""
+    from dicom_node.bootstrap import prepare_database
+
+    prepare_database(load_config(Path(config_path)))
+    console.print("the schema is up to date")

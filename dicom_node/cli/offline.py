@@ -1,0 +1,84 @@
+"""`analyse` and `simulate`: files in, files out, no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, console, print_json, print_table
+from dicom_node.config import Config, load_config
+from dicom_node.errors import BadInput
+
+
+def register(app: typer.Typer) -> None:
+    """Add this module's commands."""
+    app.command()(analyse)
+    app.command()(simulate)
+
+
+def analyse(
+    files: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Where the reports, captures and previews go.")],
+    config_path: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; defaults without.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Analyse DICOM files offline: DICOM in; reports, captures and PNG previews out."""
+    from dicom_node.bootstrap import analyse_offline
+
+    path = config_path or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+    settings = load_config(path) if path else Config()
+    with console.status("loading models"):
+        answers = analyse_offline(files, out, settings)
+    if as_json:
+        print_json([answer.as_json() for answer in answers])
+        return
+    for answer in answers:
+        console.print(f"\nstudy {answer.study_instance_uid}")
+        print_table(
+            "Findings",
+            ["task", "what", "value", "frame", "note"],
+            [
+                (
+                    s["task"],
+                    s["name"],
+                    " ".join(str(v) for v in (s["value"], s["unit"]) if v is not None),
+                    s["frame"],
+                    s["note"],
+                )
+                for s in answer.summary
+            ],
+        )
+        print_table("Written", ["kind", "file"], answer.written)
+        print_table("Held back by the conformance gate", ["kind", "why"], answer.quarantined)
+    if any(answer.quarantined for answer in answers):
+        raise typer.Exit(1)
+
+
+def simulate(
+    out: Annotated[Path, typer.Option(help="Where the DICOM files go.")],
+    from_images: Annotated[Path | None, typer.Option(help="Wrap this folder of images instead of phantoms.")] = None,
+    limit: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
+    cine: Annotated[bool, typer.Option(help="Wrap as JPEG Baseline cines instead of stills.")] = False,
+    mm_per_px: Annotated[
+        float | None, typer.Option(help="Pixel size, when no table beside the images says it.")
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Also send them to AE@HOST:PORT.")] = None,
+    calling: Annotated[str, typer.Option("--from", help="The AE title to send with.")] = "SIMULATOR",
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
+) -> None:
+    """Make ultrasound studies: from phantoms, or by wrapping a folder of images as US Image or cine."""
+    from dicom_node.bootstrap import make_studies, send_files
+
+    if from_images is not None and not from_images.is_dir():
+        raise BadInput(f"{from_images} is not a folder")
+    files = make_studies(out, from_images, limit=limit, cine=cine, mm_per_px=mm_per_px, seed=seed)
+    console.print(f"{len(files)} instances written to {out}")
+    if to is not None:
+        from dicom_node.cli.options import parse_peer
+
+        failed = [error for _, error in send_files(files, parse_peer(to), calling) if error]
+        console.print(f"{len(files) - len(failed)} of {len(files)} sent to {to}")
+        if failed:
+            raise typer.Exit(1)

@@ -1,0 +1,50 @@
+"""Options that several commands share, and the two ways to print a listing: a table for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.errors import InvalidIdentifier
+
+console = Console()
+
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", help="The configuration file.", envvar="DICOM_NODE_CONFIG", show_default=True)
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+DEFAULT_CONFIG = Path("config.yaml")
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on standard output, unadorned."""
+    typer.echo(json.dumps(value, indent=2, default=str))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Print a table; an empty one says so."""
+    table = Table(*columns, title=title, title_justify="left", header_style="bold")
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print(f"{title}: none")
+
+
+def parse_peer(text: str) -> tuple[str, str, int]:
+    """Read ``AE@HOST:PORT``.
+
+    :raises InvalidIdentifier: when it is not of that form.
+    """
+    ae_title, at, address = text.partition("@")
+    host, colon, port = address.rpartition(":")
+    if not (at and colon and ae_title and host and port.isdigit()):
+        raise InvalidIdentifier(f"{text!r} is not AE@HOST:PORT, such as ORTHANC@127.0.0.1:4242")
+    return ae_title, host, int(port)

@@ -1,0 +1,65 @@
+"""Findings in words, for the terminal, the web page and the log of answers: plain values, no codes, no pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from dicom_node.domain.finding import (
+    Classification,
+    Detection,
+    Finding,
+    Measurement,
+    NotAssessable,
+    Segmentation,
+    frames_of,
+)
+from dicom_node.domain.result import NotAnalysed
+
+
+def summarise(findings: Iterable[Finding], not_analysed: Iterable[NotAnalysed]) -> list[dict[str, Any]]:
+    """Give one entry for each thing said: {task, name, value, unit, instance, frame, note}.
+
+    Outlines are left to the report: they say nothing in words.
+    """
+    said = [_entry(finding) for finding in findings if not isinstance(finding, Segmentation)]
+    return said + [
+        {
+            "task": item.task or "node",
+            "name": "not analysed",
+            "value": None,
+            "unit": None,
+            "instance": item.sop_instance_uid,
+            "frame": item.frame_number,
+            "note": item.reason,
+        }
+        for item in not_analysed
+    ]
+
+
+def _entry(finding: Finding) -> dict[str, Any]:
+    frame = frames_of(finding)[0]
+    value: str | float | None
+    unit = note = None
+    match finding:
+        case Detection():
+            name, value, unit, note = finding.structure.meaning, round(finding.score * 100, 1), "%", "found"
+        case Measurement():
+            name, value = finding.quantity.meaning, round(finding.value, 1)
+            unit, note = ("mm", None) if finding.unit == "mm" else ("px", finding.qualifier)
+        case Classification():
+            name, value = finding.concept.meaning, finding.value.meaning
+            note = f"{dict(finding.probabilities).get(finding.value, 0.0) * 100:.0f} %"
+        case NotAssessable():
+            name, value, note = finding.name, "not assessable", finding.reason
+        case Segmentation():
+            name, value = finding.structure.meaning, "outlined"
+    return {
+        "task": finding.task,
+        "name": name,
+        "value": value,
+        "unit": unit,
+        "instance": frame.sop_instance_uid,
+        "frame": frame.frame_number,
+        "note": note,
+    }

@@ -1,0 +1,180 @@
+"""Looking at the instances of one study: decode, gate by plane, run the tasks, keep what is worth reporting.
+
+One bad instance, one bad frame or one failing task becomes "not analysed: why"; it never costs the rest of the study.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom import Dataset
+
+from dicom_node.domain.finding import Classification, Finding
+from dicom_node.domain.frame import Frame, FrameReference
+from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
+from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
+from dicom_node.errors import BadInput, ModelError, UndecodableFrame
+from dicom_node.imaging.frames import Instance, frames_of, one_frame, open_instance, sample_frame_numbers
+from dicom_node.inference.task import Task
+
+logger = logging.getLogger(__name__)
+
+GATE = "planes"
+PLANE = "plane"  #: name of the gate's classification
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """What was seen in one study, before it is rendered.
+
+    :ivar headers: of every instance that holds pictures: the evidence of the reports.
+    :ivar key_frames: the frames that the findings speak about, and where their instances lie.
+    """
+
+    headers: tuple[Dataset, ...]
+    findings: tuple[Finding, ...]
+    not_analysed: tuple[NotAnalysed, ...]
+    sampling: tuple[CineSampling, ...]
+    key_frames: tuple[tuple[FrameReference, Path], ...]
+
+
+class Examiner:
+    """The loaded tasks, and how they are applied to instances."""
+
+    def __init__(
+        self, tasks: Mapping[str, Task], algorithms: Sequence[Algorithm], missing: Mapping[str, str], batch_size: int
+    ) -> None:
+        """Take the loaded tasks by name (the gate among them), their identities, and the tasks that are not there.
+
+        :raises ModelError: when the gate is missing: without it nothing can be analysed.
+        """
+        if GATE not in tasks:
+            raise ModelError(f"the gate cannot be loaded: {missing.get(GATE, 'no task planes is configured')}")
+        self._gate = tasks[GATE]
+        self._tasks = [task for name, task in tasks.items() if name != GATE]
+        self.algorithms = tuple(algorithms)
+        self._missing = dict(missing)
+        self._batch_size = batch_size
+
+    def examine(self, paths: Iterable[Path], max_frames: int) -> Examination:
+        """Look at every instance of a study, at most ``max_frames`` evenly spaced frames of each cine."""
+        headers: list[Dataset] = []
+        findings: list[Finding] = []
+        not_analysed: list[NotAnalysed] = []
+        sampling: list[CineSampling] = []
+        key_frames: list[tuple[FrameReference, Path]] = []
+        for path in paths:
+            try:
+                instance = open_instance(path)
+            except BadInput as error:
+                not_analysed.append(NotAnalysed(error_uid(path), str(error)))
+                continue
+            uid = instance.sop_instance_uid
+            try:
+                seen = self._look_at(instance, max_frames, not_analysed)
+            except BadInput as error:
+                not_analysed.append(NotAnalysed(uid, str(error)))
+                if instance.number_of_frames:
+                    headers.append(instance.header)
+                continue
+            headers.append(instance.header)
+            for frame in choose_key_frames(seen):
+                findings.extend(frame.findings)
+                key_frames.append((frame.reference, path))
+                not_analysed.extend(self._missing_for(frame))
+            if instance.number_of_frames > 1:
+                sampling.append(CineSampling(uid, instance.number_of_frames, len(seen)))
+        return Examination(
+            tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames)
+        )
+
+    def _look_at(self, instance: Instance, max_frames: int, not_analysed: list[NotAnalysed]) -> list[SeenFrame]:
+        """Look at the sampled frames of one instance, a batch at a time."""
+        numbers = sample_frame_numbers(instance.number_of_frames, max_frames)
+        seen: list[SeenFrame] = []
+        for batch in _batches(_decodable(instance, numbers, not_analysed), self._batch_size):
+            seen.extend(self._predict(batch, not_analysed))
+        return seen
+
+    def _predict(self, batch: Sequence[Frame], not_analysed: list[NotAnalysed]) -> list[SeenFrame]:
+        """Gate a batch, then show each task the frames that it accepts."""
+        found: dict[FrameReference, list[Finding]] = {frame.reference: [] for frame in batch}
+        gated = []
+        for finding in self._gate.predict(batch):
+            if isinstance(finding, Classification):
+                found[finding.frames[0]].append(finding)
+        for frame in batch:
+            plane, probability = _plane_of(found[frame.reference])
+            gated.append(frame.on_plane(plane, probability))
+        for task in self._tasks:
+            accepted = [frame for frame in gated if task.accepts(frame)]
+            if not accepted:
+                continue
+            try:
+                answers = task.predict(accepted)
+            except Exception as error:  # a failing task must not cost the study; its failure is reported
+                logger.exception("task %s failed", task.name)
+                not_analysed.extend(
+                    NotAnalysed(f.reference.sop_instance_uid, f"the task failed: {error}", f.reference.frame_number, task.name)
+                    for f in accepted
+                )
+                continue
+            for answer in answers:
+                reference = answer.frames[0] if isinstance(answer, Classification) else answer.frame
+                found[reference].append(answer)
+        return [
+            SeenFrame(f.reference, f.plane or OUT_OF_SCOPE, f.plane_probability or 0.0, tuple(found[f.reference]))
+            for f in gated
+        ]
+
+    def _missing_for(self, frame: SeenFrame) -> list[NotAnalysed]:
+        """Say which configured tasks did not look at a frame because their model is not installed."""
+        uid, number = frame.reference.sop_instance_uid, frame.reference.frame_number
+        return [NotAnalysed(uid, reason, number, task) for task, reason in self._missing.items()]
+
+
+def render_frames(key_frames: Iterable[tuple[FrameReference, Path]]) -> dict[FrameReference, Frame]:
+    """Decode the key frames once more: pixels are not kept while a study is examined."""
+    return {reference: one_frame(path, reference.frame_number) for reference, path in key_frames}
+
+
+def _decodable(instance: Instance, numbers: Sequence[int], not_analysed: list[NotAnalysed]) -> Iterator[Frame]:
+    """Give the frames that can be decoded; note the others, and fail when there is none at all."""
+    bad: list[NotAnalysed] = []
+    good = 0
+    for item in frames_of(instance, numbers):
+        if isinstance(item, Frame):
+            good += 1
+            yield item
+        else:
+            bad.append(item)
+    if not good and bad:
+        raise UndecodableFrame(bad[0].reason)
+    not_analysed.extend(bad)
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _plane_of(findings: Sequence[Finding]) -> tuple[str, float]:
+    """Read the gate's answer: the plane and the probability that it gave it."""
+    for finding in findings:
+        if isinstance(finding, Classification) and finding.name == PLANE:
+            return finding.value_name, dict(finding.probabilities)[finding.value]
+    return OUT_OF_SCOPE, 0.0
+
+
+def error_uid(path: Path) -> str:
+    """Name an unreadable instance when nothing in it can: by its file."""
+    return path.stem
