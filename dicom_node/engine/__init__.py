@@ -1,1 +1,1 @@
-"""The only room with dbos: durable jobs, executor locks, reaper, reconciler."""
+"""The only room with dbos: durable jobs, executor locks, reaper."""
