@@ -12,28 +12,28 @@ from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
 from dicom_node.simulator.growth import head_circumference_mm
 from dicom_node.simulator.records import FETAL_BRAIN, HeadEllipse, PhantomImage
 from dicom_node.simulator.speckle import render
-from dicom_node.simulator.surroundings import burn_in, convex_view, machine, outline_mask, uterus
+from dicom_node.simulator.surroundings import burn_in, chance, convex_view, machine, outline_mask, uterus
 
 BRAIN_PLANES = ("Trans-thalamic", "Trans-cerebellum", "Trans-ventricular")
 
 
 def axial_head(rng: Generator, *, brain_plane: str | None = None, weeks: float | None = None) -> PhantomImage:
-    """A head in one of the brain planes (drawn when None) at a gestational age (14 to 38 weeks when None)."""
+    """Draw a head in one of the brain planes (drawn when None) at a gestational age (14 to 38 weeks when None)."""
     plane = brain_plane or str(rng.choice(BRAIN_PLANES, p=(0.55, 0.25, 0.2)))
     age = float(rng.uniform(14.0, 38.0)) if weeks is None else weeks
     width, height = [(800, 540), (800, 552), (640, 441)][int(rng.integers(3))]
-    semi_major = height * rng.uniform(0.34, 0.52)
+    semi_major = height * rng.uniform(0.34, 0.5)
     flatness = float(np.clip(rng.normal(0.79, 0.035), 0.7, 0.88))
     turn = float(np.clip(rng.normal(0.0, 9.0), -25.0, 25.0))
-    mirrored = bool(rng.random() < 0.5)
-    pose = Pose(width * rng.normal(0.49, 0.03), height * rng.normal(0.5, 0.02), semi_major, turn, mirrored)
+    mirrored = chance(rng, 0.5)
+    pose = Pose(width * rng.uniform(0.44, 0.55), height * rng.uniform(0.47, 0.53), semi_major, turn, mirrored)
     ellipse = HeadEllipse(
         pose.x_px, pose.y_px, semi_major, semi_major * flatness, (-turn if mirrored else turn) % 180.0
     )
     hc_mm = head_circumference_mm(age) * float(rng.normal(1.0, 0.03))
     mm_per_px = hc_mm / ellipse.perimeter_px
-    canvas = Canvas(width, height, convex_view(rng, width, height), rng)
     outline = pose.to_px(arc(0.0, 0.0, 1.0, flatness))
+    canvas = Canvas(width, height, convex_view(rng, width, height, outline), rng)
     uterus(canvas, outline, fluid=rng.uniform(0.1, 0.75))
     _skull_and_brain(canvas, pose, flatness)
     draw = {"Trans-thalamic": _thalamic, "Trans-cerebellum": _cerebellar, "Trans-ventricular": _ventricular}[plane]
@@ -77,20 +77,20 @@ def _skull_and_brain(canvas: Canvas, pose: Pose, flatness: float) -> None:
         pose.to_px(ring),
         rng.uniform(11.0, 20.0),
         thickness * unit,
-        directivity=rng.uniform(0.8, 2.2),
+        directivity=rng.uniform(1.2, 3.2),
         gaps=rng.uniform(0.02, 0.2),
-        loss_db=rng.uniform(0.05, 0.25),
+        loss_db=rng.uniform(0.03, 0.18),
     )
     for side in (0.0, 180.0):
         edge = arc(0.0, 0.0, 1.0 - thickness / 2, flatness - thickness / 2, side - 22.0, side + 22.0, 24)
         canvas.surface(
-            pose.to_px(edge), rng.uniform(-14.0, 10.0), thickness * unit, directivity=0.2, gaps=0.2, loss_db=0.5
+            pose.to_px(edge), rng.uniform(-14.0, 10.0), thickness * unit, directivity=0.2, gaps=0.2, loss_db=0.35
         )
     _sulci(canvas, pose, flatness)
 
 
 def _sulci(canvas: Canvas, pose: Pose, flatness: float) -> None:
-    for _ in range(int(canvas.rng.integers(5, 22))):
+    for _ in range(int(canvas.rng.integers(10, 40))):
         radius, angle = canvas.rng.uniform(0.2, 0.85), canvas.rng.uniform(0.0, 2.0 * np.pi)
         at = np.array([radius * np.cos(angle), radius * flatness * np.sin(angle)])
         run = canvas.rng.normal(0.0, [0.09, 0.03])
@@ -99,9 +99,9 @@ def _sulci(canvas: Canvas, pose: Pose, flatness: float) -> None:
 
 
 def _midline(canvas: Canvas, pose: Pose, start: float, end: float, level_db: float) -> None:
-    sway = canvas.rng.normal(0.0, 0.012, 4)
+    sway = canvas.rng.normal(0.0, 0.006, 4)
     line = curve(np.stack([np.linspace(start, end, 4), sway], axis=1), 40)
-    canvas.surface(pose.to_px(line), level_db, canvas.rng.uniform(0.02, 0.035) * pose.unit_px, gaps=0.15)
+    canvas.surface(pose.to_px(line), level_db, canvas.rng.uniform(0.015, 0.03) * pose.unit_px, gaps=0.35)
 
 
 def _septal_cavity(canvas: Canvas, pose: Pose, x: float) -> None:
@@ -126,7 +126,7 @@ def _thalami(canvas: Canvas, pose: Pose, x: float) -> None:
 
 
 def _insula(canvas: Canvas, pose: Pose, flatness: float) -> None:
-    """The Sylvian fissure of the far side: a bright curved line half way to the skull."""
+    """Draw the Sylvian fissure of the far side: a bright curved line half way to the skull."""
     y = flatness * canvas.rng.uniform(0.52, 0.66)
     fold = curve([[-0.35, y], [-0.05, y + 0.07], [0.2, y + 0.02], [0.36, y - 0.09]], 24)
     canvas.surface(pose.to_px(fold), canvas.rng.uniform(-4.0, 8.0), 0.035 * pose.unit_px, gaps=0.3)
@@ -143,7 +143,7 @@ def _thalamic(canvas: Canvas, pose: Pose, flatness: float) -> None:
     _septal_cavity(canvas, pose, canvas.rng.uniform(0.24, 0.34))
     _thalami(canvas, pose, canvas.rng.uniform(-0.1, 0.05))
     _insula(canvas, pose, flatness)
-    if canvas.rng.random() < 0.5:
+    if chance(canvas.rng, 0.5):
         _plexus(canvas, pose, blob(canvas.rng, -0.4, 0.3, 0.14, 0.07, 0.08, 25.0))
 
 
@@ -167,11 +167,11 @@ def _cerebellar(canvas: Canvas, pose: Pose, flatness: float) -> None:
 
 
 def _ventricular(canvas: Canvas, pose: Pose, flatness: float) -> None:
-    """An unbroken midline and the far lateral ventricle: dark between two walls, filled by the choroid plexus."""
+    """Draw an unbroken midline and the far lateral ventricle: dark between two walls, filled by the choroid plexus."""
     rng = canvas.rng
     _midline(canvas, pose, -0.9, 0.3, rng.uniform(0.0, 12.0))
     _midline(canvas, pose, 0.5, 0.92, rng.uniform(2.0, 13.0))
-    if rng.random() < 0.7:
+    if chance(rng, 0.7):
         _septal_cavity(canvas, pose, rng.uniform(0.24, 0.34))
     atrium = rng.uniform(0.16, 0.24)
     medial = curve([[0.35, 0.12], [0.0, 0.17], [-0.35, 0.22], [-0.68, 0.26]], 30)

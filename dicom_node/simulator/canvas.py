@@ -35,7 +35,7 @@ class Pose:
         return np.asarray(body @ rotation.T + np.array([self.x_px, self.y_px]))
 
 
-def arc(
+def arc(  # noqa: PLR0917 - centre, radii, range: the order in which one says it
     x: float, y: float, rx: float, ry: float, start_deg: float = 0.0, end_deg: float = 360.0, count: int = 96
 ) -> Points:
     """Points along an axis-parallel elliptic arc, angles clockwise from +x (y points down)."""
@@ -43,10 +43,10 @@ def arc(
     return np.stack([x + rx * np.cos(angle), y + ry * np.sin(angle)], axis=1)
 
 
-def blob(
+def blob(  # noqa: PLR0917 - as arc
     rng: Generator, x: float, y: float, rx: float, ry: float, roughness: float = 0.06, turn_deg: float = 0.0
 ) -> Points:
-    """A closed organic outline: an ellipse with a few random harmonics."""
+    """Draw a closed organic outline: an ellipse with a few random harmonics."""
     angle = np.linspace(0.0, 2.0 * np.pi, 72, endpoint=False)
     radius = np.ones_like(angle)
     for order in (2, 3, 4, 5):
@@ -58,7 +58,7 @@ def blob(
 
 
 def curve(points: npt.ArrayLike, count: int = 40) -> Points:
-    """A smooth line through a few control points (natural parameter, cubic where there are four or more)."""
+    """Draw a smooth line through a few control points (natural parameter, cubic where there are four or more)."""
     control = np.asarray(points, dtype=np.float64)
     knots = np.linspace(0.0, 1.0, len(control))
     degree = min(3, len(control) - 1)
@@ -73,8 +73,8 @@ def smooth_noise(shape: tuple[int, int], scale_px: float, rng: Generator, stretc
     coarse = rng.standard_normal((rows, columns), dtype=np.float32)
     shift_y, shift_x = rng.uniform(0.0, 1.0, 2)
     to_coarse = np.array([[1.0 / (scale_px * stretch), 0.0, 1.0 + shift_x], [0.0, 1.0 / scale_px, 1.0 + shift_y]])
-    fine = cv2.warpAffine(coarse, to_coarse, (width, height), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
-    return np.asarray(fine * np.float32(1.4), dtype=np.float32)
+    fine = cv2.warpAffine(coarse, to_coarse, (width, height), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP)
+    return np.asarray(fine * np.float32(1.3), dtype=np.float32)
 
 
 class Canvas:
@@ -94,9 +94,8 @@ class Canvas:
         """Coverage 0..1 of a closed outline, its edge `softness_px` wide."""
         filled = np.zeros(self.shape, dtype=np.uint8)
         cv2.fillPoly(filled, [_fixed_point(points)], 255, cv2.LINE_AA, SUBPIXEL_BITS)
-        if softness_px > 0.5:
-            filled = cv2.GaussianBlur(filled, (0, 0), softness_px)
-        return np.asarray(filled, dtype=np.float32) / np.float32(255.0)
+        soft = cv2.GaussianBlur(filled, (0, 0), softness_px)
+        return np.asarray(soft, dtype=np.float32) / np.float32(255.0)
 
     def tissue(
         self,
@@ -115,9 +114,11 @@ class Canvas:
 
     def paint(self, cover: FloatArray, echo_db: float, texture_db: float = 0.0, texture_px: float = 14.0) -> None:
         """Replace the echogenicity under a coverage map."""
-        level: FloatArray | np.float32 = np.float32(echo_db)
+        level = np.full(self.shape, echo_db, dtype=np.float32)
         if texture_db > 0.0:
-            level = level + smooth_noise(self.shape, texture_px, self.rng, 2.5) * np.float32(texture_db)
+            fine = smooth_noise(self.shape, texture_px, self.rng, 2.5)
+            coarse = smooth_noise(self.shape, 4.0 * texture_px, self.rng, 2.0)
+            level += (fine + np.float32(0.7) * coarse) * np.float32(texture_db)
         self._echo_db += cover * (level - self._echo_db)
 
     def surface(
@@ -130,7 +131,7 @@ class Canvas:
         loss_db: float = 0.0,
         gaps: float = 0.0,
     ) -> None:
-        """A smooth interface, brightest where the beam meets it square, as a power `directivity` of the cosine.
+        """Draw a smooth interface, brightest where the beam meets it square, as a power `directivity` of the cosine.
 
         `gaps` is the share of its length that is faint (sutures, drop-outs); `loss_db` what it takes from the beam.
         """
@@ -165,7 +166,7 @@ class Canvas:
         self._loss_db += self.mask(points) * np.float32(loss_db)
 
     def scene(self) -> Scene:
-        """The finished maps."""
+        """Give the finished maps."""
         return Scene(echo_db=self._echo_db, specular=self._specular, loss_db=self._loss_db)
 
     def _dropouts(self, count: int, share: float) -> Points:

@@ -19,6 +19,7 @@ from numpy.random import Generator
 from dicom_node.simulator.phantoms import ANATOMIES
 from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_BRAIN, FETAL_FEMUR, PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
+from dicom_node.simulator.surroundings import chance
 
 STANDARD_SHARE = 0.77  #: of the mid-sagittal heads; the others are oblique and have no boxes
 PLANES_MIX = {"axial_head": 0.4, "abdomen": 0.15, "femur": 0.15, "thorax": 0.15, "cervix": 0.07, "other": 0.08}
@@ -55,17 +56,17 @@ def write_dataset(out: Path, count: int, seed: int) -> None:
 
 
 def value_mm(phantom: PhantomImage) -> float:
-    """What the landmarks table states: pi (d1 + d2) / 2 from two axes, else the length of the one axis."""
+    """Give what the landmarks table states: pi (d1 + d2) / 2 from two axes, else the length of the one axis."""
     lengths = [float(np.hypot(b[0] - a[0], b[1] - a[1])) for a, b in phantom.landmarks.values()]
-    pixels = np.pi * sum(lengths) / 2.0 if len(lengths) == 2 else lengths[0]
-    return float(pixels * phantom.mm_per_px)
+    is_round = "axis2" in phantom.landmarks
+    return float((np.pi * sum(lengths) / 2.0 if is_round else lengths[0]) * phantom.mm_per_px)
 
 
 def _write_head_structures(folder: Path, count: int, seed: int) -> None:
     planes: list[Row] = []
     boxes: list[Row] = []
     for number, rng in _generators(count, seed, stream=1):
-        phantom = sagittal_head(rng, standard=bool(rng.random() < STANDARD_SHARE))
+        phantom = sagittal_head(rng, standard=chance(rng, STANDARD_SHARE))
         name = _save(folder, f"sim{number:05d}", phantom)
         height, width = phantom.pixels.shape
         planes.append((name, width, height, int(phantom.standard_plane), "simulated"))

@@ -8,7 +8,7 @@ from numpy.random import Generator
 from dicom_node.simulator.canvas import Canvas, arc, blob, curve
 from dicom_node.simulator.records import MATERNAL_CERVIX, OTHER, PhantomImage
 from dicom_node.simulator.speckle import Sector, render
-from dicom_node.simulator.surroundings import burn_in, convex_view, machine, uterus
+from dicom_node.simulator.surroundings import burn_in, chance, convex_view, machine, uterus
 
 
 def cervix(rng: Generator) -> PhantomImage:
@@ -28,9 +28,11 @@ def cervix(rng: Generator) -> PhantomImage:
     slope = rng.normal(0.1, 0.12)
     t = np.linspace(-0.22, 0.22, 5)
     canal = curve(np.stack([x + t * width, y - 0.03 * height + slope * t * width + rng.normal(0.0, 4.0, 5)], axis=1))
-    if rng.random() < 0.6:
+    if chance(rng, 0.6):
         canvas.tissue(
-            np.vstack([canal - [0.0, 3.0], (canal + [0.0, 3.0])[::-1]]), rng.uniform(-32.0, -20.0), softness_px=2.0
+            np.vstack([canal - np.array([0.0, 3.0]), (canal + np.array([0.0, 3.0]))[::-1]]),
+            rng.uniform(-32.0, -20.0),
+            softness_px=2.0,
         )
     else:
         canvas.surface(canal, rng.uniform(-2.0, 6.0), 4.0, gaps=0.3)
@@ -51,34 +53,36 @@ def cervix(rng: Generator) -> PhantomImage:
 
 
 def other_view(rng: Generator) -> PhantomImage:
-    """A vessel in a straight field of view, a placenta, or limbs in fluid."""
+    """Draw a vessel in a straight field of view, a placenta, or limbs in fluid."""
     draw = [_vessel, _placenta, _limbs][int(rng.integers(3))]
     return draw(rng)
 
 
 def _vessel(rng: Generator) -> PhantomImage:
     width, height = 768, 519
-    sector = Sector(width * 0.4, -20.0 * height, 20.02 * height, 20.96 * height, rng.uniform(0.7, 0.95))
+    sector = Sector(width * 0.4, -20.0 * height, 20.02 * height, 20.96 * height, rng.uniform(0.75, 1.05))
     canvas = Canvas(width, height, sector, rng)
     canvas.paint(np.ones(canvas.shape, np.float32), rng.uniform(-6.0, 0.0), 4.0, 6.0)
     top, bore, slope = height * rng.uniform(0.2, 0.35), height * rng.uniform(0.2, 0.35), rng.normal(0.0, 0.06)
     x = np.linspace(-10.0, width + 10.0, 40)
     upper = np.stack([x, top + slope * (x - width / 2)], axis=1)
-    lower = upper + [0.0, bore]
-    canvas.tissue(np.vstack([upper, lower[::-1]]), rng.uniform(-34.0, -22.0), softness_px=3.0)
-    for wall in (upper - [0.0, 8.0], lower + [0.0, 8.0], lower + [0.0, 22.0]):
-        canvas.surface(wall, rng.uniform(2.0, 10.0), 5.0, gaps=0.2)
+    lower = upper + np.array([0.0, bore])
+    canvas.tissue(np.vstack([upper, lower[::-1]]), rng.uniform(-28.0, -17.0), softness_px=3.0, texture_db=2.0)
+    for wall in (upper - np.array([0.0, 8.0]), lower + np.array([0.0, 8.0]), lower + np.array([0.0, 22.0])):
+        canvas.surface(wall, rng.uniform(6.0, 14.0), 5.0, gaps=0.2)
     pixels = burn_in(render(canvas.scene(), sector, machine(rng, width), rng), rng)
     return PhantomImage(pixels=pixels, plane=OTHER, mm_per_px=float(rng.uniform(0.04, 0.08)))
 
 
 def _placenta(rng: Generator) -> PhantomImage:
     width, height = 800, 551
-    canvas = Canvas(width, height, convex_view(rng, width, height), rng)
+    canvas = Canvas(
+        width, height, convex_view(rng, width, height, arc(width / 2, height / 2, 0.3 * width, 0.3 * height)), rng
+    )
     level = height * rng.uniform(0.35, 0.65)
     edge = curve(np.stack([np.linspace(-0.05, 1.05, 5) * width, level + rng.normal(0.0, 0.08 * height, 5)], axis=1))
     mass = np.vstack([edge, [[1.1 * width, 1.1 * height], [-0.1 * width, 1.1 * height]]])
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         mass[:, 1] = height - mass[:, 1]
     canvas.tissue(mass, rng.uniform(-6.0, 0.0), texture_db=2.5, texture_px=12.0)
     for _ in range(int(rng.integers(0, 5))):
@@ -90,8 +94,9 @@ def _placenta(rng: Generator) -> PhantomImage:
 
 def _limbs(rng: Generator) -> PhantomImage:
     width, height = 640, 441
-    canvas = Canvas(width, height, convex_view(rng, width, height), rng)
-    uterus(canvas, arc(width * 0.5, height * 0.5, 0.3 * width, 0.3 * height), fluid=rng.uniform(0.5, 1.0))
+    middle = arc(width * 0.5, height * 0.5, 0.3 * width, 0.3 * height)
+    canvas = Canvas(width, height, convex_view(rng, width, height, middle), rng)
+    uterus(canvas, middle, fluid=rng.uniform(0.5, 1.0))
     for _ in range(int(rng.integers(2, 6))):
         x, y = rng.uniform([0.15, 0.25], [0.85, 0.85]) * (width, height)
         size = rng.uniform(0.05, 0.13) * width

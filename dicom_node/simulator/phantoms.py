@@ -26,7 +26,7 @@ ANATOMIES: dict[str, Callable[[Generator], PhantomImage]] = {
 
 
 def make_phantom(anatomy: str, seed: int) -> PhantomImage:
-    """The phantom of a named anatomy (a key of `ANATOMIES`); the same seed gives the same pixels.
+    """Draw the phantom of a named anatomy (a key of `ANATOMIES`); the same seed gives the same pixels.
 
     Raises KeyError for an anatomy that is not in the catalogue.
     """

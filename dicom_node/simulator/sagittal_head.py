@@ -12,7 +12,7 @@ from numpy.random import Generator
 from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
 from dicom_node.simulator.records import MID_SAGITTAL_HEAD, Box, PhantomImage
 from dicom_node.simulator.speckle import render
-from dicom_node.simulator.surroundings import bounding_box, burn_in, convex_view, machine, streaky
+from dicom_node.simulator.surroundings import bounding_box, burn_in, chance, convex_view, machine, streaky
 
 STRUCTURES = (
     "thalami",
@@ -41,15 +41,16 @@ THALAMI_WIDTH_MM = 5.6
 
 
 def sagittal_head(rng: Generator, *, standard: bool = True) -> PhantomImage:
-    """A mid-sagittal head; with `standard=False` an oblique or cut-off one, without boxes."""
+    """Draw a mid-sagittal head; with `standard=False` an oblique or cut-off one, without boxes."""
     width, height = int(rng.integers(600, 760)), int(rng.integers(455, 515))
-    canvas = Canvas(width, height, convex_view(rng, width, height), rng)
-    mirrored = bool(rng.random() < 0.5)
+    mirrored = chance(rng, 0.5)
     unit = width * np.clip(rng.normal(0.133, 0.017), 0.095, 0.165)
     x = width * np.clip(rng.normal(0.384, 0.05), 0.3, 0.5)
     y = height * np.clip(rng.normal(0.465, 0.04), 0.37, 0.56)
     turn = rng.normal(0.0, 5.0) if standard else rng.choice([-1.0, 1.0]) * rng.uniform(20.0, 55.0)
     pose = Pose(width - x if mirrored else x, y, unit, turn, mirrored)
+    face_and_brain = pose.to_px([[2.1, -1.2], [2.1, 0.3], [-0.7, -0.5], [-0.7, 1.5], [0.9, 1.9]])
+    canvas = Canvas(width, height, convex_view(rng, width, height, face_and_brain), rng)
     draft = {name: rng.normal(mean, spread) for name, (mean, spread) in LAYOUT.items()}
     _body_and_wall(canvas, pose)
     outlines = _head(canvas, pose, draft, standard=standard)
@@ -84,7 +85,7 @@ def _body_and_wall(canvas: Canvas, pose: Pose) -> None:
     bed = curve([[-4.5, 0.9 + rng.normal(0.0, 0.4)], [-2.2, 2.0], [0.3, 2.3], [3.2, 2.3], [7.0, rng.normal(2.0, 0.3)]])
     wall = np.vstack([bed, [[7.0, 9.0], [-4.5, 9.0]]])
     canvas.tissue(pose.to_px(wall), rng.uniform(-9.0, -2.0), texture_db=4.5, texture_px=9.0)
-    if rng.random() < 0.4:
+    if chance(rng, 0.4):
         top = curve([[-5.0, rng.normal(-3.1, 0.3)], [-1.0, -3.2], [2.0, -3.2], [7.0, rng.normal(-2.9, 0.3)]])
         canvas.tissue(
             pose.to_px(np.vstack([top, [[7.0, -9.0], [-5.0, -9.0]]])), rng.uniform(-12.0, -4.0), texture_db=2.5
@@ -100,7 +101,9 @@ def _body_and_wall(canvas: Canvas, pose: Pose) -> None:
     canvas.surface(pose.to_px(trunk[25:40]), rng.uniform(0.0, 10.0), 0.05 * pose.unit_px, directivity=2.0, gaps=0.3)
     for _ in range(int(rng.integers(3, 9))):
         start = rng.uniform([2.4, 0.3], [5.0, 1.6])
-        fibre = curve([start, start + [0.6, rng.normal(0.0, 0.08)], start + [1.2, rng.normal(0.0, 0.12)]])
+        fibre = curve(
+            [start, start + np.array([0.6, rng.normal(0.0, 0.08)]), start + np.array([1.2, rng.normal(0.0, 0.12)])]
+        )
         canvas.surface(pose.to_px(fibre), rng.uniform(-2.0, 5.0), 0.04 * pose.unit_px, gaps=0.3)
 
 
@@ -108,7 +111,7 @@ def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: boo
     """Cranium, brain and face; returns the outline of each of eight structures in image coordinates."""
     rng, unit = canvas.rng, pose.unit_px
     skull = arc(-0.3, -0.3, rng.normal(1.62, 0.08), rng.normal(2.05, 0.08), 0.0, 360.0)
-    canvas.tissue(pose.to_px(skull), rng.uniform(-16.0, -10.0), texture_db=5.5, texture_px=0.13 * unit)
+    canvas.tissue(pose.to_px(skull), rng.uniform(-16.0, -10.0), texture_db=4.5, texture_px=0.13 * unit)
     _choroid(canvas, pose)
     face = np.vstack(
         [
@@ -116,7 +119,7 @@ def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: boo
             [[0.6, 1.0], [0.5, -0.6]],
         ]
     )
-    canvas.tissue(pose.to_px(face), rng.uniform(-12.0, -6.0), texture_db=5.5, texture_px=0.12 * unit)
+    canvas.tissue(pose.to_px(face), rng.uniform(-12.0, -6.0), texture_db=4.5, texture_px=0.12 * unit)
     canvas.surface(
         pose.to_px(arc(-0.3, -0.3, 1.6, 2.05, 215.0, 325.0)),
         rng.uniform(10.0, 20.0),
@@ -145,7 +148,7 @@ def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: boo
 
 
 def _choroid(canvas: Canvas, pose: Pose) -> None:
-    """The large bright choroid plexuses and the dark fluid before them, which fill a first-trimester head."""
+    """Draw the large bright choroid plexuses and the dark fluid before them, which fill a first-trimester head."""
     rng = canvas.rng
     front = blob(rng, 0.25, -1.35, 0.75, 0.55, 0.06)
     canvas.tissue(pose.to_px(front), rng.uniform(-30.0, -16.0), softness_px=4.0)
@@ -173,7 +176,7 @@ def _dark_oval(canvas: Canvas, pose: Pose, draft: Points, echo_db: float) -> Poi
 
 
 def _walled_slit(canvas: Canvas, pose: Pose, draft: Points, *, upper_db: float) -> Points:
-    """A fluid slit between two bright lines that lie across the beam."""
+    """Draw a fluid slit between two bright lines that lie across the beam."""
     x, y, width, height = draft
     bow = canvas.rng.normal(0.03, 0.03)
     across = np.linspace(-0.5, 0.5, 24)
@@ -212,7 +215,7 @@ def _palate(canvas: Canvas, pose: Pose, draft: Points) -> Points:
 
 
 def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float) -> Points:
-    """A short bright echo lying across the beam; `fill` is its thickness as a share of its box."""
+    """Draw a short bright echo lying across the beam; `fill` is its thickness as a share of its box."""
     x, y, width, height = draft
     line = curve(
         [[x - 0.45 * width, y + 0.1 * height], [x, y - 0.1 * height], [x + 0.45 * width, y + 0.1 * height]], 16
@@ -223,7 +226,7 @@ def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float
 
 
 def _nuchal_translucency(canvas: Canvas, pose: Pose) -> Points:
-    """The dark band behind the neck between two long bright membranes, skin below and soft tissue above."""
+    """Draw the dark band behind the neck between two long bright membranes, skin below and soft tissue above."""
     rng = canvas.rng
     start, length = rng.normal(0.12, 0.15), np.clip(rng.normal(3.1, 0.8), 1.4, 5.0)
     level, thickness = rng.normal(1.9, 0.07), rng.uniform(0.13, 0.24)
@@ -239,7 +242,7 @@ def _nuchal_translucency(canvas: Canvas, pose: Pose) -> Points:
     gap = np.array([0.0, line / 2])
     canvas.surface(pose.to_px(upper - gap), rng.uniform(6.0, 16.0), line * pose.unit_px, directivity=3.0, gaps=0.1)
     canvas.surface(pose.to_px(lower + gap), rng.uniform(10.0, 20.0), line * pose.unit_px, directivity=3.0, gaps=0.08)
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         amnion = lower + np.array([0.0, rng.uniform(0.15, 0.35)])
         canvas.surface(pose.to_px(amnion), rng.uniform(0.0, 10.0), 0.05 * pose.unit_px, directivity=3.0, gaps=0.35)
     return pose.to_px(np.vstack([upper - 2 * gap, lower + 2 * gap]))

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 GreyImage = npt.NDArray[np.uint8]
 
+SHADOW_LIMIT_DB = 20.0  #: beside-beam echoes and slice thickness fill a shadow deeper than this
 FLUID_DB = -48.0  #: echogenicity of clear fluid, relative to soft tissue at 0 dB
 
 
@@ -66,6 +67,7 @@ class Scanner:
     dynamic_range_db: float = 54.0
     gain_db: float = 0.0
     tgc_db: tuple[float, ...] = (0.0, 0.0, 0.0, 0.0)  #: residual time-gain curve, evenly spaced in depth
+    beams_db: tuple[float, ...] = (0.0, 0.0, 0.0)  #: contact of the probe, evenly spaced over its width
     noise_db: float = -36.0  #: electronics noise at full depth
     haze_db: float = -26.0  #: clutter from the neighbourhood of each point
     smoothing_px: float = 0.7  #: the machine's speckle reduction
@@ -88,7 +90,8 @@ def envelope(echo_db: FloatArray, specular: FloatArray, scanner: Scanner, rng: G
     out_of_focus = np.abs(np.linspace(0.0, 1.0, depth, dtype=np.float32) - scanner.focus)
     weight = np.clip(out_of_focus / max(scanner.focus, 1.0 - scanner.focus), 0.0, 1.0)[:, None]
     amplitude = _blurred_amplitude(np.power(10.0, echo_db / 20.0, dtype=np.float32), scanner)
-    mirror = _beam_blur(specular, sharp, wide, scanner.axial_sigma_px, weight)
+    # Lines are thinner than the beam: doubling keeps the height that blurring takes from them.
+    mirror = 2.0 * _beam_blur(specular, sharp, wide, scanner.axial_sigma_px, weight)
     total = np.zeros_like(echo_db)
     for _ in range(scanner.looks):
         near, far = (correlated_noise((depth, echo_db.shape[1]), scanner.axial_sigma_px, s, rng) for s in (sharp, wide))
@@ -101,12 +104,14 @@ def envelope(echo_db: FloatArray, specular: FloatArray, scanner: Scanner, rng: G
 
 
 def log_compress(amplitude: FloatArray, scanner: Scanner) -> FloatArray:
-    """Grey 0..255 of an envelope: soft tissue lies at 45 % of the dynamic range before gain."""
+    """Grey 0..255 of an envelope: soft tissue lies at 47 % of the dynamic range before gain."""
     depth = amplitude.shape[0]
     stops = np.linspace(0.0, depth - 1.0, len(scanner.tgc_db))
     tgc = np.interp(np.arange(depth), stops, scanner.tgc_db).astype(np.float32)[:, None]
-    level = 20.0 * np.log10(np.maximum(amplitude, 1e-5)) + tgc + scanner.gain_db
-    return np.asarray(np.clip((level / scanner.dynamic_range_db + 0.45) * 255.0, 0.0, 255.0), dtype=np.float32)
+    places = np.linspace(0.0, amplitude.shape[1] - 1.0, len(scanner.beams_db))
+    contact = np.interp(np.arange(amplitude.shape[1]), places, scanner.beams_db).astype(np.float32)[None, :]
+    level = 20.0 * np.log10(np.maximum(amplitude, 1e-5)) + tgc + contact + scanner.gain_db
+    return np.asarray(np.clip((level / scanner.dynamic_range_db + 0.47) * 255.0, 0.0, 255.0), dtype=np.float32)
 
 
 def render(scene: Scene, sector: Sector, scanner: Scanner, rng: Generator) -> GreyImage:
@@ -127,7 +132,9 @@ def render(scene: Scene, sector: Sector, scanner: Scanner, rng: Generator) -> Gr
     def to_beams(image: FloatArray) -> FloatArray:
         return np.asarray(cv2.remap(image, x_px, y_px, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
 
-    shadow = np.cumsum(to_beams(scene.loss_db), axis=0, dtype=np.float32)
+    penumbra = cv2.GaussianBlur(to_beams(scene.loss_db), (0, 0), sigmaX=2.0 * scanner.lateral_sigma_px, sigmaY=0.5)
+    shadow = np.cumsum(penumbra, axis=0, dtype=np.float32)
+    shadow = SHADOW_LIMIT_DB * (1.0 - np.exp(-shadow / SHADOW_LIMIT_DB))
     shadow = np.vstack([np.zeros_like(shadow[:1]), shadow[:-1]])
     shade = np.power(10.0, -shadow / 20.0, dtype=np.float32)
     signal = envelope(to_beams(scene.echo_db) - shadow, to_beams(scene.specular) * shade, scanner, rng)

@@ -15,31 +15,50 @@ from dicom_node.simulator.speckle import GreyImage, Scanner, Sector
 PRESETS = ("2. Trim.", "2+3.Trim.", "3.Trim", "qFLM", "NT", "Cardiac", "OB NT")
 
 
-def convex_view(rng: Generator, width: int, height: int) -> Sector:
-    """A magnified convex sector that covers most of the frame, its sides sometimes in view."""
-    apex_y = -height * rng.uniform(0.25, 1.2)
+def convex_view(rng: Generator, width: int, height: int, keep: Points) -> Sector:
+    """Draw a magnified convex sector that covers most of the frame; `keep` are points it must show.
+
+    Its sides are sometimes in view, as are the transducer's face and the far end.
+    """
+    apex_x, apex_y = width * rng.uniform(0.45, 0.55), -height * rng.uniform(0.25, 1.2)
+    tilt = rng.normal(0.0, 2.0)
     reach = np.rad2deg(np.arctan2(width / 2.0, height - apex_y))
-    return Sector(
-        apex_x_px=width * rng.uniform(0.45, 0.55),
+    drawn = Sector(
+        apex_x_px=apex_x,
         apex_y_px=apex_y,
         near_px=-apex_y + height * rng.choice([-0.05, -0.05, rng.uniform(-0.02, 0.05)]),
         far_px=(height - apex_y) * rng.choice([1.3, 1.3, rng.uniform(0.97, 1.02)]),
         half_angle_deg=reach * rng.choice([rng.uniform(1.0, 1.2), rng.uniform(1.2, 1.8)]),
-        tilt_deg=rng.normal(0.0, 2.0),
+        tilt_deg=tilt,
+    )
+    x, y = (keep[:, i].astype(np.float32) for i in (0, 1))
+    ranges, angles = drawn.polar(x, y)
+    margin_px = 0.01 * width
+    return replace(
+        drawn,
+        near_px=min(drawn.near_px, float(ranges.min()) - margin_px),
+        far_px=max(drawn.far_px, float(ranges.max()) + margin_px),
+        half_angle_deg=max(drawn.half_angle_deg, float(np.rad2deg(np.abs(angles).max())) + 1.0),
     )
 
 
+def chance(rng: Generator, probability: float) -> bool:
+    """Say yes with the given probability."""
+    return bool(rng.random() < probability)
+
+
 def machine(rng: Generator, width: int) -> Scanner:
-    """Settings as operators leave them, scaled to the frame width."""
+    """Choose settings as operators leave them, scaled to the frame width."""
     size = width / 700.0
     return Scanner(
         axial_sigma_px=rng.uniform(1.1, 1.9) * size,
         lateral_sigma_px=rng.uniform(1.8, 3.6) * size,
         defocus=rng.uniform(1.3, 2.2),
         focus=rng.uniform(0.35, 0.7),
-        dynamic_range_db=rng.uniform(46.0, 62.0),
+        dynamic_range_db=rng.uniform(46.0, 66.0),
         gain_db=rng.normal(-3.0, 4.0),
-        tgc_db=tuple(rng.normal(0.0, 2.0, 5)),
+        tgc_db=tuple(rng.normal(0.0, 2.5, 5)),
+        beams_db=tuple(rng.normal(0.0, 2.0, 9) - np.array([3.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0])),
         noise_db=rng.uniform(-44.0, -30.0),
         haze_db=rng.uniform(-34.0, -22.0),
         smoothing_px=rng.uniform(0.6, 1.4) * size,
@@ -48,7 +67,7 @@ def machine(rng: Generator, width: int) -> Scanner:
 
 
 def streaky(scanner: Scanner, factor: float) -> Scanner:
-    """The same machine with a wider beam: small probes' apertures far away smear speckle across."""
+    """Give the same machine with a wider beam: small probes' apertures far away smear speckle across."""
     return replace(scanner, lateral_sigma_px=scanner.lateral_sigma_px * factor)
 
 
@@ -58,13 +77,13 @@ def uterus(canvas: Canvas, body: Points, *, fluid: float) -> None:
     `body` is the outline that later anatomy fills; `fluid` (0..1) is how much of the rest is amniotic fluid.
     """
     rng, (height, width) = canvas.rng, canvas.shape
-    canvas.paint(np.ones(canvas.shape, np.float32), rng.uniform(-9.0, -2.0), 2.5, 22.0)
+    canvas.paint(np.ones(canvas.shape, np.float32), rng.uniform(-12.0, -3.0), 3.5, 11.0)
     centre, size = body.mean(axis=0), float(np.ptp(body, axis=0).mean())
     if fluid > 0.0:
         field = smooth_noise(canvas.shape, size * 0.45, rng)
         grid_y, grid_x = np.mgrid[0:height, 0:width].astype(np.float32)
         far = np.hypot((grid_x - centre[0]) / size, (grid_y - centre[1]) / size) - 0.5
-        pool = np.clip((fluid * 2.2 - 0.7 - far * 1.4 + field * 0.55) / 0.05, 0.0, 1.0).astype(np.float32)
+        pool = np.clip((fluid * 2.2 - 0.7 - far * 1.4 + field * 0.55) / 0.2, 0.0, 1.0).astype(np.float32)
         canvas.paint(cv2.GaussianBlur(pool, (0, 0), 2.0), rng.uniform(-50.0, -34.0))
     _maternal_layers(canvas, float(body[:, 1].min()))
     for _ in range(int(rng.poisson(2.0))):
@@ -81,7 +100,7 @@ def _maternal_layers(canvas: Canvas, room_px: float) -> None:
     x = np.linspace(-0.05, 1.05, 4) * width
     edge = curve(np.stack([x, base + bend], axis=1))
     wall = np.vstack([edge, [[1.1 * width, -height], [-0.1 * width, -height]]])
-    canvas.tissue(wall, rng.uniform(-8.0, 0.0), texture_db=2.5, texture_px=18.0)
+    canvas.tissue(wall, rng.uniform(-8.0, 0.0), texture_db=4.0, texture_px=7.0)
     for _ in range(int(rng.integers(1, 5))):
         layer = edge - np.array([0.0, rng.uniform(0.0, 1.0) * base])
         canvas.surface(layer, rng.uniform(-4.0, 8.0), rng.uniform(1.5, 4.0), directivity=4.0, gaps=0.4)
@@ -89,27 +108,29 @@ def _maternal_layers(canvas: Canvas, room_px: float) -> None:
 
 def _limb(canvas: Canvas, at: Points, radius_px: float) -> None:
     rng = canvas.rng
-    canvas.tissue(blob(rng, at[0], at[1], radius_px * 1.3, radius_px), rng.uniform(-10.0, -3.0), texture_db=2.0)
+    canvas.tissue(
+        blob(rng, at[0], at[1], radius_px * 1.3, radius_px), rng.uniform(-10.0, -3.0), texture_db=4.0, texture_px=6.0
+    )
     tilt = rng.uniform(-0.5, 0.5) * radius_px
     bone = curve([[at[0] - radius_px * 0.7, at[1] - tilt], [at[0], at[1]], [at[0] + radius_px * 0.7, at[1] + tilt]])
     canvas.surface(bone, rng.uniform(6.0, 16.0), max(radius_px * 0.18, 2.0), loss_db=rng.uniform(0.3, 1.5))
 
 
 def burn_in(pixels: GreyImage, rng: Generator) -> GreyImage:
-    """The marks a machine writes over the picture: grey bar, depth ticks, preset text, sometimes a black box."""
+    """Draw the marks a machine writes over the picture: grey bar, depth ticks, preset text, sometimes a black box."""
     picture = pixels.copy()
     height, width = picture.shape
-    if rng.random() < 0.75:
+    if chance(rng, 0.75):
         bar = max(width // 110, 4)
         ramp = np.linspace(255, 0, height // 3).astype(np.uint8)
         picture[height // 40 : height // 40 + len(ramp), 2 : 2 + bar] = ramp[:, None]
-    if rng.random() < 0.8:
+    if chance(rng, 0.8):
         _depth_ticks(picture, rng)
-    if rng.random() < 0.75:
+    if chance(rng, 0.75):
         _preset(picture, rng)
-    if rng.random() < 0.15:
+    if chance(rng, 0.15):
         _write(picture, "+ Dist", (width // 25, height - height // 25), 0.45, 210)
-    if rng.random() < 0.2:
+    if chance(rng, 0.2):
         picture[int(height * rng.uniform(0.75, 0.85)) :, int(width * rng.uniform(0.72, 0.85)) :] = 0
     return picture
 
@@ -138,7 +159,7 @@ def _preset(picture: GreyImage, rng: Generator) -> None:
         extent = cv2.getTextSize(line, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)[0]
         _write(picture, line, (width - 6 - extent[0], int(y)), scale, int(rng.integers(150, 230)))
         y += extent[1] * 1.75
-    if rng.random() < 0.5:
+    if chance(rng, 0.5):
         _write(picture, "SIM", (int(width * 0.05), int(height * 0.06)), scale * 0.9, 170)
 
 

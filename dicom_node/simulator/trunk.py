@@ -12,7 +12,7 @@ from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
 from dicom_node.simulator.growth import abdominal_circumference_mm
 from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_THORAX, HeadEllipse, PhantomImage
 from dicom_node.simulator.speckle import render
-from dicom_node.simulator.surroundings import burn_in, convex_view, machine, outline_mask, uterus
+from dicom_node.simulator.surroundings import burn_in, chance, convex_view, machine, outline_mask, uterus
 
 
 def abdomen(rng: Generator, *, weeks: float | None = None) -> PhantomImage:
@@ -53,15 +53,15 @@ def thorax(rng: Generator, *, weeks: float | None = None) -> PhantomImage:
 
 
 def _trunk(rng: Generator, share: float) -> tuple[Canvas, Pose, float]:
-    """A canvas with the uterus and an empty trunk, which fills `share` of the frame's height to each side."""
+    """Draw a canvas with the uterus and an empty trunk, which fills `share` of the frame's height to each side."""
     width, height = [(800, 551), (800, 552), (640, 441), (640, 392)][int(rng.integers(4))]
     flatness = float(np.clip(rng.normal(0.92, 0.04), 0.8, 0.99))
-    x, y = width * rng.normal(0.5, 0.04), height * rng.normal(0.5, 0.03)
-    pose = Pose(x, y, height * share, rng.uniform(-180.0, 180.0), bool(rng.random() < 0.5))
-    canvas = Canvas(width, height, convex_view(rng, width, height), rng)
+    x, y = width * rng.uniform(0.42, 0.58), height * rng.uniform(0.47, 0.53)
+    pose = Pose(x, y, height * share, rng.uniform(-180.0, 180.0), chance(rng, 0.5))
     outline = pose.to_px(arc(0.0, 0.0, 1.0, flatness))
+    canvas = Canvas(width, height, convex_view(rng, width, height, outline), rng)
     uterus(canvas, outline, fluid=rng.uniform(0.2, 0.9))
-    canvas.tissue(outline, rng.uniform(-10.0, -3.0), texture_db=2.5, texture_px=9.0, softness_px=2.5)
+    canvas.tissue(outline, rng.uniform(-10.0, -3.0), texture_db=4.0, texture_px=5.0, softness_px=2.5)
     rim = pose.to_px(arc(0.0, 0.0, 0.98, flatness * 0.98, 0.0, 360.0, 120))
     canvas.surface(rim, rng.uniform(2.0, 13.0), rng.uniform(0.03, 0.06) * pose.unit_px, directivity=2.5, gaps=0.2)
     return canvas, pose, flatness
@@ -78,11 +78,11 @@ def _spine_and_ribs(canvas: Canvas, pose: Pose, flatness: float) -> None:
     canvas.tissue(pose.to_px(blob(rng, -0.76, 0.0, 0.17, 0.2, 0.06)), rng.uniform(-14.0, -6.0), texture_db=3.0)
     for centre in ((-0.66, 0.0), (-0.84, -0.11), (-0.84, 0.11)):
         spot = arc(centre[0], centre[1], 0.05, 0.035, 0.0, 300.0, 14)
-        canvas.surface(pose.to_px(spot), rng.uniform(8.0, 16.0), 0.055 * unit, directivity=0.3, loss_db=0.8)
+        canvas.surface(pose.to_px(spot), rng.uniform(8.0, 16.0), 0.055 * unit, directivity=0.3, gaps=0.2, loss_db=0.25)
     for side in (1.0, -1.0):
         start = rng.uniform(110.0, 125.0)
         rib = arc(0.0, 0.0, 0.87, flatness * 0.87, side * start, side * (start + rng.uniform(25.0, 55.0)), 30)
-        canvas.surface(pose.to_px(rib), rng.uniform(2.0, 13.0), 0.055 * unit, directivity=1.5, gaps=0.2, loss_db=0.4)
+        canvas.surface(pose.to_px(rib), rng.uniform(2.0, 13.0), 0.055 * unit, directivity=1.5, gaps=0.2, loss_db=0.15)
 
 
 def _abdominal_organs(canvas: Canvas, pose: Pose, flatness: float) -> None:
@@ -96,17 +96,17 @@ def _abdominal_organs(canvas: Canvas, pose: Pose, flatness: float) -> None:
         0.08,
         rng.uniform(-40, 40),
     )
-    canvas.tissue(pose.to_px(stomach), rng.uniform(-50.0, -30.0), softness_px=3.0)
+    canvas.tissue(pose.to_px(stomach), rng.uniform(-42.0, -22.0), softness_px=4.0)
     bend = rng.uniform(-0.35, -0.1)
     vein = curve([[0.55, 0.0], [0.32, 0.0], [0.12, bend * 0.3], [-0.02, bend]], 24)
     half = rng.uniform(0.035, 0.06)
-    tube = np.vstack([vein + [0.0, half], (vein - [0.0, half])[::-1]])
-    for wall in (vein + [0.0, half * 1.4], vein - [0.0, half * 1.4]):
+    tube = np.vstack([vein + np.array([0.0, half]), (vein - np.array([0.0, half]))[::-1]])
+    for wall in (vein + np.array([0.0, half * 1.4]), vein - np.array([0.0, half * 1.4])):
         canvas.surface(pose.to_px(wall), rng.uniform(-2.0, 8.0), 0.025 * unit, directivity=1.5, gaps=0.3)
-    canvas.tissue(pose.to_px(tube), rng.uniform(-44.0, -26.0), softness_px=2.0)
+    canvas.tissue(pose.to_px(tube), rng.uniform(-36.0, -16.0), softness_px=2.5)
     for x, y in ((-0.5, 0.08), (-0.36, -0.12)):
         canvas.tissue(pose.to_px(blob(rng, x, y, 0.05, 0.05, 0.05)), rng.uniform(-40.0, -24.0), softness_px=2.0)
-    for _ in range(int(rng.integers(3, 12))):
+    for _ in range(int(rng.integers(6, 26))):
         at = rng.uniform([-0.5, -0.55], [0.5, 0.55])
         vessel = curve([at, at + rng.normal(0.0, 0.06, 2), at + rng.normal(0.0, 0.09, 2)], 10)
         canvas.surface(pose.to_px(vessel), rng.uniform(-6.0, 6.0), 0.03 * unit, gaps=0.2)
@@ -124,7 +124,11 @@ def _heart(canvas: Canvas, pose: Pose) -> None:
         return pose.to_px(np.asarray(points) * size @ rotation.T + np.array([0.08, 0.02]))
 
     canvas.tissue(
-        placed(blob(rng, 0.06, 0.0, 0.55, 0.4, 0.04)), rng.uniform(-17.0, -9.0), softness_px=3.0, texture_db=2.5
+        placed(blob(rng, 0.06, 0.0, 0.55, 0.4, 0.04)),
+        rng.uniform(-15.0, -8.0),
+        softness_px=5.0,
+        texture_db=4.0,
+        texture_px=6.0,
     )
     chambers = (
         (0.25, -0.16, 0.27, 0.11),
@@ -135,7 +139,7 @@ def _heart(canvas: Canvas, pose: Pose) -> None:
     for x, y, rx, ry in chambers:
         scale = rng.uniform(0.85, 1.15)
         chamber = placed(blob(rng, x, y, rx * scale, ry * scale, 0.08))
-        canvas.tissue(chamber, rng.uniform(-46.0, -30.0), softness_px=3.0)
+        canvas.tissue(chamber, rng.uniform(-38.0, -20.0), softness_px=4.5)
     for line in (
         curve([[0.5, 0.0], [0.2, rng.normal(0.0, 0.02)], [-0.06, 0.0]], 24),
         curve([[-0.04, -0.24], [0.0, -0.1], [-0.06, 0.0], [0.0, 0.1], [-0.04, 0.24]], 24),

@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dicom_node.simulator.datasets import write_dataset
+
+TABLES = {
+    "head_structures/planes.csv": "image,width,height,standard_plane,subset",
+    "head_structures/boxes.csv": "image,structure,x_min,y_min,x_max,y_max",
+    "head_circumference/labels.csv": (
+        "image,fetus,pixel_size_mm,hc_mm,ellipse_cx_px,ellipse_cy_px,semi_major_px,semi_minor_px,major_axis_deg"
+    ),
+    "planes/labels.csv": "image,patient,plane,brain_plane,us_machine,width,height,resolution,aspect_known",
+    "biometry_landmarks/landmarks.csv": (
+        "image,patient,region,axis1_x1,axis1_y1,axis1_x2,axis1_y2,"
+        "axis2_x1,axis2_y1,axis2_x2,axis2_y2,mm_per_px,value_mm"
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("simulated")
+    write_dataset(folder, 5, seed=11)
+    return folder
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_tables_have_the_columns_of_the_real_sets(dataset: Path, table: str) -> None:
+    assert (dataset / table).read_text(encoding="utf-8").splitlines()[0] == TABLES[table]
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_row_names_an_image_that_exists(dataset: Path, table: str) -> None:
+    folder = "planes" if table.startswith("biometry") else table.split("/")[0]
+    for row in rows(dataset / table):
+        assert (dataset / folder / "images" / row["image"]).is_file()
+
+
+def test_stated_sizes_are_the_sizes_of_the_images(dataset: Path) -> None:
+    for folder, table in (("head_structures", "planes.csv"), ("planes", "labels.csv")):
+        for row in rows(dataset / folder / table):
+            with Image.open(dataset / folder / "images" / row["image"]) as image:
+                assert image.size == (int(row["width"]), int(row["height"]))
+                assert image.mode == "L"
+
+
+def test_landmark_values_follow_from_their_axes(dataset: Path) -> None:
+    table = rows(dataset / "biometry_landmarks/landmarks.csv")
+    assert table
+    for row in table:
+        ends = [float(row[f"axis{a}_{c}"] or "nan") for a in (1, 2) for c in ("x1", "y1", "x2", "y2")]
+        lengths = [np.hypot(ends[i + 2] - ends[i], ends[i + 3] - ends[i + 1]) for i in (0, 4)]
+        pixels = lengths[0] if row["region"] == "femur" else np.pi * sum(lengths) / 2
+        assert float(row["value_mm"]) == pytest.approx(pixels * float(row["mm_per_px"]), rel=2e-3)
+
+
+def test_a_larger_set_contains_the_smaller_one(dataset: Path, tmp_path: Path) -> None:
+    write_dataset(tmp_path, 2, seed=11)
+    for image in (tmp_path / "planes/images").iterdir():
+        assert image.read_bytes() == (dataset / "planes/images" / image.name).read_bytes()
