@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterable
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,7 +20,7 @@ from sqlalchemy.orm import Session
 logging.getLogger("dbos").addHandler(logging.NullHandler())
 logging.getLogger("dbos").setLevel(logging.WARNING)
 
-from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer  # noqa: E402
+from dbos import DBOS, DBOSClient, DBOSPortableJSONSerializer, EnqueueOptions  # noqa: E402
 
 from dicom_node.engine.job import Job  # noqa: E402
 
@@ -61,7 +60,7 @@ class JobQueue:
 
     def enqueue(self, session: Session, job: Job) -> None:
         """Put a job in the transaction of ``session``; a key that was ever used does nothing."""
-        options: dict[str, Any] = {
+        options: EnqueueOptions = {
             "workflow_name": job.name,
             "queue_name": engine_queue(job.queue, job.lane),
             "workflow_id": job.key,
@@ -126,7 +125,7 @@ class JobQueue:
         """Give all connections back."""
         self._client.destroy()
 
-    def _list(self, **filters: Any) -> Iterable[Any]:
+    def _list(self, **filters: Any) -> list[Any]:
         jobs: list[Any] = self._client.list_workflows(
             load_input=False, load_output=False, application_name=APPLICATION, **filters
         )

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
-from dicom_node.engine.executors import Locks, LockLost, hold, reap_dead
+from dicom_node.engine.executors import LockLost, Locks, hold, reap_dead
 from dicom_node.engine.queue import APPLICATION, VERSION, JobQueue, engine_queue
 
 logger = logging.getLogger(__name__)
@@ -32,10 +32,10 @@ def run_worker(
     database_url: str,
     executor_id: str,
     locks: Locks,
+    *,
     queues: Mapping[str, int],
     functions: Mapping[str, Callable[..., None]],
     stop: threading.Event,
-    *,
     periodic: Sequence[Periodic] = (),
     polling_s: float = 0.2,
     reap_every_s: float = 5.0,

@@ -97,6 +97,7 @@ class GenerationRow(Base):
     close_reason: Mapped[str | None] = mapped_column(Text)
     tick: Mapped[int] = mapped_column(default=0)  #: number of the live closing timer
     attempt: Mapped[int] = mapped_column(default=0)  #: number of the live analysis job
+    round_start: Mapped[int] = mapped_column(default=0)  #: number at which an operator's last retry began
     error: Mapped[str | None] = mapped_column(Text)
 
     __table_args__ = (Index(None, "state"),)
@@ -178,7 +179,8 @@ class DeliveryRow(Base):
     destination: Mapped[str] = mapped_column(String(64))
     commitment: Mapped[bool]  #: whether the destination is asked to commit it
     state: Mapped[str] = mapped_column(String(16))  #: domain.study.DeliveryState
-    attempts: Mapped[int] = mapped_column(default=0)
+    attempts: Mapped[int] = mapped_column(default=0)  #: number of the next job, one for all objects sent together
+    round_start: Mapped[int] = mapped_column(default=0)  #: number at which this round of attempts began
     next_attempt_at: Mapped[datetime]
     status: Mapped[int | None]  #: last DIMSE status
     error: Mapped[str | None] = mapped_column(Text)
