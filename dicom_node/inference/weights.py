@@ -1,0 +1,41 @@
+"""Numbers from safetensors files into networks: no pickle, nothing left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dicom_node.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def load_weights(net: torch.nn.Module, path: Path, device: str) -> torch.nn.Module:
+    """Fill a network with the weights of a file, bring it to the device and ready it for inference.
+
+    :raises ModelError: the file is not a safetensors file, or was made for another network.
+    """
+    from safetensors import SafetensorError  # noqa: PLC0415 - torch comes with it
+    from safetensors.torch import load_file  # noqa: PLC0415
+
+    try:
+        numbers = load_file(path)
+        net.load_state_dict(numbers)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise ModelError(f"{path} does not fit its network: {error}") from error
+    return net.to(device).eval().requires_grad_(requires_grad=False)
+
+
+def save_weights(numbers: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Write a network's numbers, the floating ones in half precision."""
+    from safetensors.torch import save_file  # noqa: PLC0415
+
+    save_file(
+        {
+            key: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+            for key, value in numbers.items()
+        },
+        path,
+    )

@@ -1,0 +1,217 @@
+"""Readers of the tables beside the images, and who belongs to which split.
+
+A data folder holds ``planes``, ``biometry_landmarks``, ``head_circumference`` and ``head_structures``, each with
+``images`` and its tables. Simulated pictures come in the same layout; the names of their owners begin with ``sim``.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.errors import BadInput
+from dicom_node.tasks.biometry.geometry import Array, Ellipse
+
+Split = Literal["train", "valid", "test"]
+SPLIT_SEED = 20260
+SIMULATED_PREFIX = "sim"
+PLANE_NAMES = {
+    "Fetal brain": "brain",
+    "Fetal abdomen": "abdomen",
+    "Fetal femur": "femur",
+    "Fetal thorax": "thorax",
+    "Maternal cervix": "cervix",
+    "Other": "other",
+    "First-trimester mid-sagittal head": "midsagittal_head",
+}
+BRAIN_PLANE_NAMES = {
+    "Trans-thalamic": "trans_thalamic",
+    "Trans-cerebellum": "trans_cerebellar",
+    "Trans-ventricular": "trans_ventricular",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Where an image lies, and whose it is: ``group`` names the set and the fetus or patient."""
+
+    path: Path
+    group: str
+    simulated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneExample:
+    """A picture with its standard plane, and its brain plane where that is known."""
+
+    picture: Picture
+    plane: str
+    brain_plane: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StructureExample:
+    """A picture with a box (x0, y0, x1, y1 in pixels) per structure that is visible."""
+
+    picture: Picture
+    boxes: Mapping[str, tuple[float, float, float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class BiometryExample:
+    """A picture with its region and that region's shape in pixels: an ellipse, or both ends (2, 2) of a femur.
+
+    ``value_mm`` is HC, AC or FL as the table gives it.
+    """
+
+    picture: Picture
+    region: str
+    shape: Ellipse | Array
+    mm_per_px: float
+    value_mm: float
+
+
+Example = PlaneExample | StructureExample | BiometryExample
+Kind = TypeVar("Kind", PlaneExample, StructureExample, BiometryExample)
+
+
+def split_of(group: str, seed: int = SPLIT_SEED) -> Split:
+    """Say to which split a fetus or patient belongs: 75 % train, 10 % valid, 15 % test, by a hash of the name alone.
+
+    Mid-sagittal heads have no fetus: images whose number ends in 7 are test and those in 3 valid, so that the test
+    split is the one which the starting weights have not seen either.
+    """
+    dataset, _, name = group.partition("/")
+    if dataset == "head_structures":
+        return {"7": "test", "3": "valid"}.get(name[-1], "train")  # type: ignore[return-value]
+    place = int.from_bytes(hashlib.sha256(f"{seed}:{group}".encode()).digest()[:8]) / 2**64
+    return "test" if place < 0.15 else "valid" if place < 0.25 else "train"  # noqa: PLR2004
+
+
+def read_planes(data_dir: Path) -> list[PlaneExample]:
+    """Read ``planes``; with them the heads of ``head_circumference`` (brain) and of ``head_structures``.
+
+    Non-standard heads of ``head_structures`` are left out: they are neither the plane nor surely another.
+    """
+    examples = [
+        PlaneExample(
+            _picture(data_dir, "planes", row["image"], row["patient"]),
+            PLANE_NAMES[row["plane"]],
+            BRAIN_PLANE_NAMES.get(row["brain_plane"]),
+        )
+        for row in _rows(data_dir / "planes" / "labels.csv")
+    ]
+    examples += [
+        PlaneExample(_picture(data_dir, "head_circumference", row["image"], row["fetus"]), "brain")
+        for row in _rows(data_dir / "head_circumference" / "labels.csv")
+    ]
+    examples += [
+        PlaneExample(_picture(data_dir, "head_structures", row["image"], Path(row["image"]).stem), "midsagittal_head")
+        for row in _rows(data_dir / "head_structures" / "planes.csv")
+        if row["standard_plane"] == "1"
+    ]
+    return _some(examples, data_dir)
+
+
+def read_structures(data_dir: Path) -> list[StructureExample]:
+    """Read the standard planes of ``head_structures`` with their boxes."""
+    boxes: dict[str, dict[str, tuple[float, float, float, float]]] = {}
+    for row in _rows(data_dir / "head_structures" / "boxes.csv"):
+        x0, y0, x1, y1 = (float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max"))
+        boxes.setdefault(row["image"], {})[row["structure"]] = (x0, y0, x1, y1)
+    return _some(
+        [
+            StructureExample(
+                _picture(data_dir, "head_structures", row["image"], Path(row["image"]).stem), boxes[row["image"]]
+            )
+            for row in _rows(data_dir / "head_structures" / "planes.csv")
+            if row["standard_plane"] == "1" and row["image"] in boxes
+        ],
+        data_dir,
+    )
+
+
+def read_biometry(data_dir: Path) -> list[BiometryExample]:
+    """Read the ellipses of ``head_circumference`` and the landmarks on ``planes``."""
+    examples = [
+        BiometryExample(
+            _picture(data_dir, "head_circumference", row["image"], row["fetus"]),
+            "head",
+            Ellipse.of(
+                (float(row["ellipse_cx_px"]), float(row["ellipse_cy_px"])),
+                float(row["semi_major_px"]),
+                float(row["semi_minor_px"]),
+                float(row["major_axis_deg"]),
+            ),
+            float(row["pixel_size_mm"]),
+            float(row["hc_mm"]),
+        )
+        for row in _rows(data_dir / "head_circumference" / "labels.csv")
+    ]
+    examples += [
+        BiometryExample(
+            _picture(data_dir, "planes", row["image"], row["patient"]),
+            row["region"],
+            _axis(row, "axis1")
+            if row["region"] == "femur"
+            else _ellipse_of_axes(_axis(row, "axis1"), _axis(row, "axis2")),
+            float(row["mm_per_px"]),
+            float(row["value_mm"]),
+        )
+        for row in _rows(data_dir / "biometry_landmarks" / "landmarks.csv")
+    ]
+    return _some(examples, data_dir)
+
+
+def grey_image(path: Path) -> npt.NDArray[np.uint8]:
+    """Read an image as grey values (rows, columns).
+
+    :raises BadInput: the file is missing or no image.
+    """
+    image = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise BadInput(f"{path} cannot be read as an image")
+    return np.asarray(image, dtype=np.uint8)
+
+
+def _axis(row: Mapping[str, str], name: str) -> Array:
+    return np.array([[float(row[f"{name}_{axis}{end}"]) for axis in "xy"] for end in (1, 2)])
+
+
+def _ellipse_of_axes(first: Array, second: Array) -> Ellipse:
+    """Give the ellipse around two measured diameters: their lengths, the longer one's direction, their mid-point."""
+    longer, shorter = sorted((first, second), key=lambda ends: -float(np.linalg.norm(ends[1] - ends[0])))
+    across = longer[1] - longer[0]
+    centre = (first.mean(axis=0) + second.mean(axis=0)) / 2
+    return Ellipse.of(
+        (float(centre[0]), float(centre[1])),
+        float(np.linalg.norm(across)) / 2,
+        float(np.linalg.norm(shorter[1] - shorter[0])) / 2,
+        float(np.degrees(np.arctan2(across[1], across[0]))),
+    )
+
+
+def _picture(data_dir: Path, dataset: str, image: str, owner: str) -> Picture:
+    simulated = owner.startswith(SIMULATED_PREFIX)
+    return Picture(data_dir / dataset / "images" / image, f"{dataset}/{owner}", simulated)
+
+
+def _rows(path: Path) -> Iterator[dict[str, str]]:
+    """Give a table's rows; a table that is not there has none."""
+    if path.is_file():
+        with path.open(newline="", encoding="utf-8") as file:
+            yield from csv.DictReader(file)
+
+
+def _some(examples: list[Kind], data_dir: Path) -> list[Kind]:
+    if not examples:
+        raise BadInput(f"{data_dir} holds no images for this task; see the layout in docs/models")
+    return examples

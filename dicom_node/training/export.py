@@ -1,0 +1,71 @@
+"""From a checkpoint to a shipped model: weights, their hash, what they have seen, and what they reach."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from dicom_node.errors import BadInput
+from dicom_node.inference.manifest import MANIFEST, Manifest, sha256_of
+from dicom_node.inference.weights import save_weights
+from dicom_node.training.datasets import split_of
+from dicom_node.training.recipe import recipe_for
+
+WEIGHTS = "weights.safetensors"
+SEEN = "seen.txt"  #: every fetus, patient or image that training or validation used, one a line
+
+
+def export(task: str, checkpoint: Path, models_dir: Path, data_dir: Path) -> Path:
+    """Write a checkpoint's averaged weights in half precision to ``models/<task>`` and their hash to its manifest.
+
+    :raises BadInput: the checkpoint is of another task.
+    """
+    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    if state["config"]["task"] != task:
+        raise BadInput(f"{checkpoint} is of {state['config']['task']}, not of {task}")
+    folder = models_dir / task
+    prefix = "module."
+    numbers = {key.removeprefix(prefix): value for key, value in state["average"].items() if key.startswith(prefix)}
+    save_weights(numbers, folder / WEIGHTS)
+    examples = recipe_for(task).read(data_dir)
+    seen = {example.picture.group for example in examples if split_of(example.picture.group) != "test"}
+    (folder / SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
+    manifest = folder / MANIFEST
+    text = manifest.read_text(encoding="utf-8")
+    hashed = re.sub(r"(?m)^(\s+sha256:).*$", rf'\1 "{sha256_of(folder / WEIGHTS)}"', text, count=1)
+    manifest.write_text(hashed, encoding="utf-8")
+    Manifest.read(folder).check_weights()
+    return folder / WEIGHTS
+
+
+def seen_by(folder: Path) -> frozenset[str]:
+    """Give the groups that a model's weights were made with."""
+    path = folder / SEEN
+    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
+
+
+def record_metrics(task: str, models_dir: Path, reports: Mapping[str, Mapping[str, Any]], command: str) -> None:
+    """Write evaluations (the name of the data set to the report of it) as the manifest's metrics, its last key."""
+    path = models_dir / task / MANIFEST
+    kept = path.read_text(encoding="utf-8").partition("\nmetrics:")[0]
+    metrics = [
+        {
+            "name": name,
+            "value": round(figure["value"], 4),
+            "ci95": [round(end, 4) for end in figure["ci95"]] if figure["ci95"] else None,
+            "n": figure["n"],
+            "data": report["data"],
+            "dataset": dataset,
+            "command": command,
+        }
+        for dataset, report in reports.items()
+        for name, figure in report["figures"].items()
+    ]
+    written = yaml.safe_dump({"metrics": metrics}, sort_keys=False, width=120, default_flow_style=None)
+    path.write_text(f"{kept}\n{written}", encoding="utf-8")
+    Manifest.read(models_dir / task)

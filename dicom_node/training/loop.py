@@ -1,0 +1,234 @@
+"""The one training loop: any recipe, resumable after each epoch, and told in a CSV and a picture.
+
+Weights that are kept are the running average of those that were trained (decay 0.995 per step).
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from dicom_node.errors import BadInput
+from dicom_node.inference.device import choose_device
+from dicom_node.training.datasets import Example, split_of
+from dicom_node.training.recipe import Recipe, of_split, recipe_for
+
+CHECKPOINT = "checkpoint.pt"
+HISTORY = "epochs.csv"
+CURVES = "curves.png"
+AVERAGE_DECAY = 0.995
+WARM_UP = 0.08  #: share of all steps during which the learning rate rises
+
+
+def train(
+    task: str,
+    data_dir: Path,
+    out_dir: Path,
+    device: str = "auto",
+    epochs: int | None = None,
+    *,
+    resume: bool = True,
+    simulated_dir: Path | None = None,
+) -> Path:
+    """Train a task by its recipe and give the path of its last checkpoint.
+
+    With ``resume`` a run that was interrupted goes on after its last whole epoch. ``simulated_dir`` adds simulated
+    pictures (the layout of ``data_dir``) to every epoch, by the recipe's share; validation stays real.
+
+    :raises BadInput: no such recipe, no images, or the checkpoint in ``out_dir`` was made by another recipe.
+    """
+    recipe = recipe_for(task)
+    run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
+    examples = of_split(recipe.read(data_dir), "train")
+    valid = of_split(recipe.read(data_dir), "valid")
+    simulated = list(recipe.read(simulated_dir)) if simulated_dir else []
+    out_dir.mkdir(parents=True, exist_ok=True)
+    if resume:
+        run.restore()
+    with _progress() as progress:
+        bar = progress.add_task(f"{task}: reading", total=len(examples) + len(simulated) + len(valid))
+        kept = [_kept(recipe, example, progress, bar) for example in [*examples, *simulated]]
+        checks = [_kept(recipe, example, progress, bar) for example in valid]
+        weights = draw_weights(recipe, examples, simulated)
+        bar = progress.add_task(f"{task}: training", total=run.steps, completed=run.epoch * run.steps_per_epoch)
+        while run.epoch < run.epochs:
+            run.one_epoch(kept, checks, weights, lambda: progress.advance(bar))
+    return out_dir / CHECKPOINT
+
+
+def draw_weights(recipe: Recipe[Any], real: Sequence[Example], simulated: Sequence[Example]) -> np.ndarray[Any, Any]:
+    """Give the chance of each example, real ones first; the simulated ones together have the recipe's share."""
+    shares = (1.0 - recipe.simulated_share, recipe.simulated_share) if simulated else (1.0, 0.0)
+    parts = []
+    for examples, share in zip((real, simulated), shares, strict=True):
+        weights = np.array([recipe.weight(example) for example in examples])
+        parts.append(share * weights / weights.sum() if len(weights) else weights)
+    return np.concatenate(parts)
+
+
+class Run:
+    """The state of one training: network, average, optimiser and the epochs done."""
+
+    def __init__(self, recipe: Recipe[Any], data_dir: Path, out_dir: Path, device: str, epochs: int) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe = recipe
+        self.out_dir = out_dir
+        self.device = device
+        self.epochs = epochs
+        self.epoch = 0
+        self.history: list[dict[str, float]] = []
+        self.steps_per_epoch = math.ceil(recipe.draws / recipe.batch_size)
+        self.steps = self.steps_per_epoch * epochs
+        self.net = recipe.net(data_dir).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.average = AveragedModel(self.net, multi_avg_fn=_averaging(), use_buffers=True)
+        self.optimiser = torch.optim.AdamW(_groups(self.net, recipe.weight_decay), lr=recipe.learning_rate)
+        self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+
+    def one_epoch(
+        self, kept: Sequence[Any], checks: Sequence[Any], weights: np.ndarray[Any, Any], step_done: Any
+    ) -> None:
+        """Train on one epoch's draws, look at the validation split, and write everything down."""
+        rng = np.random.default_rng((self.recipe.seed, self.epoch))
+        started = time.monotonic()
+        self.net.train()
+        losses = []
+        for _ in range(self.steps_per_epoch):
+            chosen = rng.choice(len(kept), size=self.recipe.batch_size, p=weights)
+            batch = self.recipe.collate([self.recipe.sample(kept[i], rng, augment=True) for i in chosen])
+            losses.append(self.step(batch))
+            step_done()
+        self.epoch += 1
+        row = {"epoch": float(self.epoch), "loss": float(np.mean(losses)), **self.validate(checks)}
+        self.history.append({**row, "seconds": round(time.monotonic() - started, 1)})
+        self.save()
+
+    def step(self, batch: dict[str, Tensor]) -> float:
+        """Take one optimiser step and give the loss."""
+        loss = self.recipe.loss(self.net, _on(batch, self.device))
+        self.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.optimiser.step()
+        self.schedule.step()
+        self.average.update_parameters(self.net)
+        return float(loss.detach())
+
+    def validate(self, checks: Sequence[Any]) -> dict[str, float]:
+        """Give the averaged network's figures on the validation split."""
+        if not checks:
+            return {}
+        size = self.recipe.batch_size
+        rng = np.random.default_rng(0)
+        samples = [self.recipe.sample(kept, rng, augment=False) for kept in checks]
+        batches = [
+            _on(self.recipe.collate(samples[start : start + size]), self.device)
+            for start in range(0, len(samples), size)
+        ]
+        net: nn.Module = self.average.module
+        net.eval()
+        with torch.inference_mode():
+            return self.recipe.score(net, batches)
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all, then the history and its picture."""
+        state = {
+            "config": {**self.recipe.config(), "epochs": self.epochs},
+            "epoch": self.epoch,
+            "history": self.history,
+            "net": self.net.state_dict(),
+            "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+        partial = self.out_dir / f"{CHECKPOINT}.partial"
+        torch.save(state, partial)
+        partial.replace(self.out_dir / CHECKPOINT)
+        with (self.out_dir / HISTORY).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
+            writer.writeheader()
+            writer.writerows(self.history)
+        draw_curves(self.history, self.out_dir / CURVES)
+
+    def restore(self) -> None:
+        """Go back to the last whole epoch, when there is one.
+
+        :raises BadInput: the checkpoint's recipe is not this one.
+        """
+        path = self.out_dir / CHECKPOINT
+        if not path.is_file():
+            return
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state["config"] != {**self.recipe.config(), "epochs": self.epochs}:
+            raise BadInput(f"{path} was made by another recipe or for other epochs; choose another folder")
+        self.epoch = state["epoch"]
+        self.history = state["history"]
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+
+    def _rate(self, step: int) -> float:
+        """Give the learning rate of a step as a share of the highest: a short rise, then half a cosine down to 1 %."""
+        warm = max(int(self.steps * WARM_UP), 1)
+        if step < warm:
+            return (step + 1) / warm
+        done = min((step - warm) / max(self.steps - warm, 1), 1.0)
+        return 0.01 + 0.99 * (1.0 + math.cos(math.pi * done)) / 2.0
+
+
+def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
+    """Draw each column of the history over the epochs."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra `train`, and slow to import
+
+    names = [name for name in history[0] if name not in {"epoch", "seconds"}]
+    figure = Figure(figsize=(3.2 * len(names), 2.8), layout="constrained")
+    for place, name in enumerate(names, start=1):
+        axes = figure.add_subplot(1, len(names), place)
+        axes.plot([row["epoch"] for row in history], [row[name] for row in history], marker=".")
+        axes.set_title(name)
+        axes.set_xlabel("epoch")
+    figure.savefig(path, dpi=110)
+
+
+def split_sizes(examples: Sequence[Example]) -> dict[str, int]:
+    """Count the examples of each split."""
+    splits = [split_of(example.picture.group) for example in examples]
+    return {split: splits.count(split) for split in ("train", "valid", "test")}
+
+
+def _kept(recipe: Recipe[Any], example: Example, progress: Progress, bar: Any) -> Any:
+    progress.advance(bar)
+    return recipe.keep(example)
+
+
+def _on(batch: dict[str, Tensor], device: str) -> dict[str, Tensor]:
+    return {key: value.to(device) for key, value in batch.items()}
+
+
+def _averaging() -> Any:
+    return get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+
+
+def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Leave biases and normalisation out of the weight decay."""
+    parameters = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+def _progress() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), refresh_per_second=1
+    )

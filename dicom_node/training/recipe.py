@@ -1,0 +1,98 @@
+"""What a recipe is: everything that one task's training needs, told in one file ``recipes/<task>.py``."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from dicom_node.errors import BadInput
+from dicom_node.training.datasets import Kind, split_of
+
+CONFIGURED = (
+    *("task", "epochs", "draws", "batch_size", "learning_rate", "weight_decay"),
+    *("width", "height", "simulated_share", "seed"),
+)
+
+
+class Recipe(ABC, Generic[Kind]):
+    """One task's training. The loop asks, the recipe answers; its class attributes are what the checkpoint keeps."""
+
+    task: ClassVar[str]
+    epochs: ClassVar[int]
+    draws: ClassVar[int]  #: pictures per epoch
+    batch_size: ClassVar[int]
+    learning_rate: ClassVar[float]
+    weight_decay: ClassVar[float]
+    width: ClassVar[int]
+    height: ClassVar[int]
+    simulated_share: ClassVar[float] = 0.3  #: of an epoch's draws, where simulated pictures are given
+    seed: ClassVar[int] = 7
+    better: ClassVar[str]  #: the validation figure to watch; higher is better
+
+    @abstractmethod
+    def read(self, data_dir: Path) -> Sequence[Kind]:
+        """Read every example of a data folder."""
+
+    @abstractmethod
+    def net(self, data_dir: Path) -> nn.Module:
+        """Make the network with its starting weights."""
+
+    @abstractmethod
+    def keep(self, example: Kind) -> Any:
+        """Load what an example needs into memory, once."""
+
+    @abstractmethod
+    def sample(self, kept: Any, rng: np.random.Generator, *, augment: bool) -> dict[str, Any]:
+        """Make one training sample; its values are arrays or numbers of one shape, or lists that ``collate`` knows."""
+
+    @abstractmethod
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Make a batch of samples."""
+
+    @abstractmethod
+    def loss(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Give the loss of a batch, a scalar."""
+
+    @abstractmethod
+    def score(self, net: nn.Module, batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+        """Give figures of the network (in eval mode) on validation batches."""
+
+    def weight(self, example: Kind) -> float:  # noqa: ARG002 - a recipe may have reasons to look
+        """Say how often an example is drawn, relative to the others."""
+        return 1.0
+
+    def config(self) -> dict[str, Any]:
+        """Give the recipe's numbers, as the checkpoint and the curves' folder keep them."""
+        return {name: getattr(self, name) for name in CONFIGURED}
+
+
+def recipe_for(task: str) -> Recipe[Any]:
+    """Give the recipe of a task, from ``dicom_node.training.recipes.<task>``.
+
+    :raises BadInput: there is none.
+    """
+    module = f"dicom_node.training.recipes.{task}"
+    try:
+        recipe: Recipe[Any] = import_module(module).RECIPE
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise BadInput(f"no recipe trains {task!r}") from error
+    return recipe
+
+
+def of_split(examples: Sequence[Kind], split: str) -> list[Kind]:
+    """Choose the examples of one split."""
+    return [example for example in examples if split_of(example.picture.group) == split]
+
+
+def stacked(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+    """Collate samples of equal shapes."""
+    return {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in samples[0]}

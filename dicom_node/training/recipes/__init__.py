@@ -1,0 +1,1 @@
+"""One file per task: how its weights are made."""
