@@ -1,0 +1,322 @@
+"""Step 1 to 3 of the walk: an association delivers, bytes become rows, a study's clock starts or is told to stop.
+
+These are the acts behind the listener (:class:`dicom_node.dimse.handlers.Handlers`): what they return is durable.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from datetime import datetime, timedelta
+
+from pydicom import Dataset
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from dicom_node.config import Config, Scanner
+from dicom_node.dimse.contexts import ContextDecision
+from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
+from dicom_node.dimse.identifiers import printable, uid_fault
+from dicom_node.dimse.peek import Header, Incomplete, peek
+from dicom_node.dimse.status import SUCCESS, Answer, Status
+from dicom_node.domain.result import SopReference
+from dicom_node.engine.job import Enqueue
+from dicom_node.errors import SpoolFull, UnreadableDataset
+from dicom_node.pipeline import jobs
+from dicom_node.store import associations, commitment_requests, generations, instances, procedure_steps
+from dicom_node.store.database import Database
+from dicom_node.store.generations import Timer
+from dicom_node.store.group_commit import GroupCommit
+from dicom_node.store.instances import Arrival, InstanceState, Recorded
+from dicom_node.store.part10 import file_meta
+from dicom_node.store.spool import PartFile, Spool, StoredFile
+
+logger = logging.getLogger(__name__)
+
+HEAD_BYTES = 64 * 1024  # the identifying elements are nearly always within the first few hundred bytes
+REPORT_ELSEWHERE_AFTER = timedelta(seconds=5)  # before that, the association that asked is tried
+_TRIES = 3  # of a transaction that met another receiver's new study (PostgreSQL only; SQLite takes turns)
+
+CommitmentReported = Callable[[str, Sequence[str], Sequence[tuple[str, int]]], None]
+
+
+class Intake:
+    """What one receiver process does with what it is sent.
+
+    :param receiver: the name of this process; its lock tells others whether it lives.
+    :param is_own_result: the loop guard, asked with the identifying elements of each instance.
+    :param on_commitment_report: what to do with a destination's answer to our own commitment request.
+    """
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        spool: Spool,
+        current_config: Callable[[], Config],
+        enqueue: Enqueue,
+        receiver: str,
+        now: Callable[[], datetime],
+        is_own_result: Callable[[Dataset], bool],
+        on_commitment_report: CommitmentReported,
+    ) -> None:
+        self._database = database
+        self._spool = spool
+        self._current_config = current_config
+        self._enqueue = enqueue
+        self._receiver = receiver
+        self._now = now
+        self._is_own_result = is_own_result
+        self._on_commitment_report = on_commitment_report
+        self._commits: GroupCommit[Arrival, Recorded] = GroupCommit(self._commit)
+
+    def handlers(self) -> Handlers:
+        """Give the record of functions that the listener calls."""
+        return Handlers(
+            association_opened=self.association_opened,
+            association_rejected=self.association_rejected,
+            association_ended=self.association_ended,
+            store=self.store,
+            procedure_step_created=self.procedure_step_created,
+            procedure_step_set=self.procedure_step_set,
+            commitment_requested=self.commitment_requested,
+            commitment_report=self.commitment_report,
+            commitment_reported=self.commitment_reported,
+            on_commitment_report=self._on_commitment_report,
+        )
+
+    # The association log
+
+    def association_opened(self, caller: Caller, contexts: Sequence[ContextDecision], reason: str | None) -> int:
+        """Write down an association before it delivers."""
+        with self._database.write() as session:
+            return associations.opened(session, self._entry(caller, contexts, reason), self._now())
+
+    def association_rejected(self, caller: Caller, contexts: Sequence[ContextDecision], reason: str) -> None:
+        """Write down who was rejected, and why."""
+        with self._database.write() as session:
+            associations.rejected(session, self._entry(caller, contexts, reason), self._now())
+
+    def association_ended(self, association_id: int, ending: Ending) -> None:
+        """Write down how an association ended; from here on it holds no study open."""
+        with self._database.write() as session:
+            associations.ended(
+                session,
+                association_id,
+                outcome=ending.outcome,
+                reason=ending.reason,
+                accepted=ending.instances_accepted,
+                refused=ending.instances_refused,
+                now=self._now(),
+            )
+
+    def _entry(self, caller: Caller, contexts: Sequence[ContextDecision], reason: str | None) -> associations.Entry:
+        return associations.Entry(
+            receiver=self._receiver,
+            calling_ae_title=caller.calling_ae_title,
+            called_ae_title=caller.called_ae_title,
+            host=caller.host,
+            contexts=tuple(context.as_row() for context in contexts),
+            reason=reason,
+        )
+
+    # Storage
+
+    def store(self, request: StoreRequest, pieces: Iterator[memoryview]) -> Answer:
+        """Keep one instance: bytes first, row second, success third.
+
+        What cannot be parsed is kept all the same and quarantined: the scanner has done its part, and a person can
+        look at the bytes later. Only our own results, and what the disk cannot hold, are refused.
+        """
+        meta = file_meta(
+            printable(request.sop_class_uid),
+            printable(request.sop_instance_uid),
+            request.transfer_syntax_uid,
+            request.calling_ae_title,
+        )
+        now = self._now()
+        try:
+            with self._spool.begin(meta, now) as part:
+                head = _write(part, pieces)
+                header, fault = _look(head, part, request)
+                if header is not None and self._is_own_result(header.as_data_set()):
+                    return Answer(Status.NOT_AUTHORISED, "a result of this node itself, not taken back")
+                file = part.finish()
+        except SpoolFull as full:
+            logger.error("%s", full)  # noqa: TRY400 - it is told once, in words
+            return Answer(Status.OUT_OF_RESOURCES, str(full))
+        recorded = self._commits.submit(_arrival(request, header, fault, file, now))
+        if not recorded.is_kept:
+            self._spool.remove(file)
+        if recorded.state is not InstanceState.STORED:
+            logger.warning(
+                "%s is %s: %s", printable(request.sop_instance_uid), recorded.state, recorded.reason or "as before"
+            )
+        return SUCCESS
+
+    def _commit(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        self._spool.flush_folders(arrival.file for arrival in arrivals)
+        for _ in range(_TRIES - 1):
+            try:
+                return self._record(arrivals)
+            except IntegrityError:
+                logger.debug("another receiver wrote the same study or instance first; looking again")
+        return self._record(arrivals)
+
+    def _record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        with self._database.write() as session:
+            outcomes = instances.record(session, arrivals, lambda path: (self._spool.data_dir / path).exists())
+            for outcome in outcomes:
+                if outcome.timer is not None:
+                    self._start(session, outcome.timer, self._policy(outcome.timer).quiet_seconds)
+        return outcomes
+
+    def _policy(self, timer: Timer) -> Scanner:
+        title = timer.scanner_ae_title
+        return self._current_config().scanner(title) or Scanner(ae_title=title)
+
+    def _start(self, session: Session, timer: Timer, delay_s: float) -> None:
+        job = jobs.close_study(timer.study_instance_uid, timer.generation, timer.tick, delay=timedelta(seconds=delay_s))
+        self._enqueue(session, job)
+
+    def _ask_to_close(self, session: Session, study_instance_uids: Sequence[str], why: str) -> None:
+        for study_instance_uid in study_instance_uids:
+            timer = generations.ask_to_close(session, study_instance_uid, why)
+            if timer is not None:
+                self._start(session, timer, 0)
+
+    # Procedure steps
+
+    def procedure_step_created(self, caller: Caller, sop_instance_uid: str, step: Dataset) -> Answer:
+        """Take an MPPS N-CREATE (PS3.4 F.7.2.1)."""
+        status = str(step.get("PerformedProcedureStepStatus", ""))
+        if status != procedure_steps.IN_PROGRESS:
+            return Answer(Status.INVALID_ARGUMENT_VALUE, "a new procedure step must be IN PROGRESS")
+        studies = _studies(step)
+        with self._database.write() as session:
+            if procedure_steps.find(session, sop_instance_uid) is not None:
+                return Answer(Status.DUPLICATE_SOP_INSTANCE, "this procedure step is known already")
+            procedure_steps.create(session, sop_instance_uid, caller.calling_ae_title, studies, self._now())
+        return SUCCESS
+
+    def procedure_step_set(self, _caller: Caller, sop_instance_uid: str, step: Dataset) -> Answer:
+        """Take an MPPS N-SET; COMPLETED asks its studies to close (PS3.4 F.7.2.2)."""
+        status = str(step.get("PerformedProcedureStepStatus", "") or procedure_steps.IN_PROGRESS)
+        if status not in (procedure_steps.IN_PROGRESS, procedure_steps.COMPLETED, procedure_steps.DISCONTINUED):
+            return Answer(Status.INVALID_ARGUMENT_VALUE, "no such procedure step status")
+        with self._database.write() as session:
+            known = procedure_steps.find(session, sop_instance_uid)
+            if known is None:
+                return Answer(Status.NO_SUCH_SOP_INSTANCE, "this procedure step was never created here")
+            if known.status != procedure_steps.IN_PROGRESS:
+                return Answer(Status.PROCESSING_FAILURE, "Performed Procedure Step may no longer be updated")
+            procedure_steps.set_status(session, sop_instance_uid, status, self._now())
+            if status == procedure_steps.COMPLETED:
+                self._ask_to_close(session, known.study_instance_uids, "mpps")
+        return SUCCESS
+
+    # Storage commitment, with scanners asking
+
+    def commitment_requested(self, caller: Caller, transaction_uid: str, references: Sequence[SopReference]) -> Answer:
+        """Write a scanner's question down; who asks for commitment has finished sending, so its studies may close."""
+        now = self._now()
+        with self._database.write() as session:
+            row = commitment_requests.ask(
+                session,
+                transaction_uid=transaction_uid,
+                calling_ae_title=caller.calling_ae_title,
+                host=caller.host,
+                references=[(printable(r.sop_class_uid), printable(r.sop_instance_uid)) for r in references],
+                next_attempt_at=now + REPORT_ELSEWHERE_AFTER,
+                now=now,
+            )
+            studies = generations.studies_of(session, [reference.sop_instance_uid for reference in references])
+            self._ask_to_close(session, studies, "commitment")
+            job = jobs.answer_commitment(row.id, caller.calling_ae_title, row.attempts, delay=REPORT_ELSEWHERE_AFTER)
+            self._enqueue(session, job)
+        return SUCCESS
+
+    def commitment_report(self, calling_ae_title: str, transaction_uid: str) -> CommitmentReport | None:
+        """Look up what can be answered now; None when it was answered already."""
+        with self._database.read() as session:
+            row = commitment_requests.find(session, calling_ae_title, transaction_uid)
+            if row is None or row.state == commitment_requests.ANSWERED:
+                return None
+            references = commitment_requests.references_of(row)
+            assessment = commitment_requests.assess(session, self._spool.data_dir, references)
+        return CommitmentReport(
+            transaction_uid,
+            tuple(SopReference(*reference) for reference in assessment.committed),
+            tuple((SopReference(sop_class, uid), reason) for sop_class, uid, reason in assessment.failed),
+        )
+
+    def commitment_reported(self, calling_ae_title: str, transaction_uid: str) -> None:
+        """Note that the scanner took the report."""
+        with self._database.write() as session:
+            row = commitment_requests.find(session, calling_ae_title, transaction_uid)
+            if row is not None:
+                commitment_requests.mark_answered(row, self._now())
+
+
+def _write(part: PartFile, pieces: Iterator[memoryview]) -> bytes:
+    """Write the pieces as they arrive, and give back the beginning."""
+    head = b""
+    for piece in pieces:
+        if len(head) < HEAD_BYTES:
+            head += bytes(piece[: HEAD_BYTES - len(head)])
+        part.write(piece)
+    return head
+
+
+def _look(head: bytes, part: PartFile, request: StoreRequest) -> tuple[Header | None, str | None]:
+    """Look who the instance is, and say why it must be quarantined, if it must."""
+    try:
+        try:
+            header = peek(head, request.transfer_syntax_uid)
+        except Incomplete:
+            if part.size_bytes <= len(head):
+                raise
+            with part.data_set() as whole:
+                header = peek(whole, request.transfer_syntax_uid)
+    except UnreadableDataset as error:
+        return None, f"the data set cannot be read: {error}"
+    for name, uid in (
+        ("SOP Instance UID of the request", request.sop_instance_uid),
+        ("SOP Class UID of the request", request.sop_class_uid),
+        ("Study Instance UID", header.study_instance_uid),
+        ("Series Instance UID", header.series_instance_uid),
+        ("SOP Instance UID", header.sop_instance_uid),
+    ):
+        if fault := uid_fault(uid):
+            return header, f"the {name} {fault}"
+    if header.sop_instance_uid != request.sop_instance_uid:
+        return header, (
+            f"the request names SOP Instance UID {request.sop_instance_uid}, the data set {header.sop_instance_uid}"
+        )
+    return header, None
+
+
+def _arrival(
+    request: StoreRequest, header: Header | None, fault: str | None, file: StoredFile, now: datetime
+) -> Arrival:
+    def usable(uid: str) -> str | None:
+        return None if uid_fault(uid) else uid
+
+    return Arrival(
+        sop_instance_uid=printable(request.sop_instance_uid),
+        sop_class_uid=printable(request.sop_class_uid),
+        study_instance_uid=usable(header.study_instance_uid) if header else None,
+        series_instance_uid=usable(header.series_instance_uid) if header else None,
+        transfer_syntax_uid=request.transfer_syntax_uid,
+        file=file,
+        association_id=request.association_id,
+        calling_ae_title=request.calling_ae_title,
+        fault=fault,
+        received_at=now,
+    )
+
+
+def _studies(step: Dataset) -> list[str]:
+    items = step.get("ScheduledStepAttributesSequence", None) or ()
+    uids = [str(item.get("StudyInstanceUID", "")) for item in items]
+    return [uid for uid in dict.fromkeys(uids) if uid_fault(uid) is None]

@@ -1,0 +1,97 @@
+"""Opening a generation of a study, and asking it to close."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from dicom_node.domain.study import GenerationState
+from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
+
+
+@dataclass(frozen=True, slots=True)
+class Timer:
+    """The closing timer that a generation now needs: number ``tick``."""
+
+    study_instance_uid: str
+    generation: int
+    tick: int
+    scanner_ae_title: str
+
+
+def receiving_generation(
+    session: Session, study_instance_uid: str, scanner_ae_title: str, now: datetime
+) -> tuple[int, Timer | None]:
+    """Give the generation that an instance arriving now belongs to, and its first timer when it is opened by this.
+
+    A study that is closed, analysed or failed opens its next generation.
+    """
+    # The lock makes closing and a late image take turns (on SQLite the whole transaction does).
+    study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    if study is None:
+        study = StudyRow(
+            study_instance_uid=study_instance_uid, scanner_ae_title=scanner_ae_title, generation=0, created_at=now
+        )
+        session.add(study)
+    else:
+        generation = session.get_one(GenerationRow, (study_instance_uid, study.generation))
+        if generation.state == GenerationState.RECEIVING:
+            generation.last_received_at = max(generation.last_received_at, now)
+            return study.generation, None
+    study.generation += 1
+    session.flush()
+    session.add(
+        GenerationRow(
+            study_instance_uid=study_instance_uid,
+            number=study.generation,
+            state=GenerationState.RECEIVING,
+            opened_at=now,
+            last_received_at=now,
+        )
+    )
+    session.flush()
+    return study.generation, Timer(study_instance_uid, study.generation, 0, study.scanner_ae_title)
+
+
+def note_traffic(session: Session, study_instance_uid: str, now: datetime) -> None:
+    """Note that something of this study arrived that adds nothing: the quiet time begins anew while it is receiving."""
+    session.execute(
+        update(GenerationRow)
+        .where(
+            GenerationRow.study_instance_uid == study_instance_uid,
+            GenerationRow.state == GenerationState.RECEIVING,
+            GenerationRow.last_received_at < now,
+        )
+        .values(last_received_at=now)
+    )
+
+
+def ask_to_close(session: Session, study_instance_uid: str, why: str) -> Timer | None:
+    """Note that the scanner called its study complete (``mpps`` or ``commitment``); gives the timer to look at once.
+
+    None when the study is not receiving: there is nothing to close.
+    """
+    study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    if study is None:
+        return None
+    generation = session.get_one(GenerationRow, (study_instance_uid, study.generation))
+    if generation.state != GenerationState.RECEIVING:
+        return None
+    generation.close_asked = why
+    generation.tick += 1
+    return Timer(study_instance_uid, generation.number, generation.tick, study.scanner_ae_title)
+
+
+def studies_of(session: Session, sop_instance_uids: Collection[str]) -> list[str]:
+    """Name the studies that these instances belong to."""
+    return list(
+        session.scalars(
+            select(InstanceRow.study_instance_uid)
+            .where(InstanceRow.sop_instance_uid.in_(sop_instance_uids), InstanceRow.study_instance_uid.is_not(None))
+            .distinct()
+        )
+    )
