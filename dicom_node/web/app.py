@@ -1,0 +1,243 @@
+"""The admin pages. They only look: what changes something is done with the command line, and each page says how."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from prometheus_client import CONTENT_TYPE_LATEST
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.templating import Jinja2Templates
+
+from dicom_node.config import Config
+from dicom_node.live_config import RELOADED
+from dicom_node.store import overview
+from dicom_node.store.database import Database
+from dicom_node.web import doctor, words
+from dicom_node.web.guard import Guard
+from dicom_node.web.metrics import Scrape, free_bytes, render
+
+FOLDER = Path(__file__).parent
+STUDIES_PER_PAGE = 50
+ASSOCIATIONS_SHOWN = 200
+DELIVERIES_SHOWN = 200
+SET_ASIDE_SHOWN = 200
+SECRET_WORDS = ("password", "secret", "token")
+
+
+def utc_now() -> datetime:
+    """Give the time, aware UTC."""
+    return datetime.now(UTC)
+
+
+def make_app(
+    database: Database,
+    current_config: Callable[[], Config],
+    problem: Callable[[], str | None],
+    clock: Callable[[], datetime] = utc_now,
+) -> Starlette:
+    """Make the web application.
+
+    :param current_config: gives the configuration in force.
+    :param problem: gives why the file on disk was refused, or None.
+    """
+    pages = Pages(database, current_config, problem, clock)
+    return Starlette(
+        routes=[
+            Route("/", pages.studies, name="studies"),
+            Route("/studies/{uid}", pages.study, name="study"),
+            Route("/associations", pages.associations, name="associations"),
+            Route("/deliveries", pages.deliveries, name="deliveries"),
+            Route("/set-aside", pages.set_aside, name="set_aside"),
+            Route("/config", pages.config, name="config"),
+            Route("/healthz", pages.healthz, name="healthz"),
+            Route("/metrics", pages.metrics, name="metrics"),
+            Mount("/static", StaticFiles(directory=FOLDER / "static"), name="static"),
+        ],
+        middleware=[Middleware(Guard, current_config=current_config)],
+        exception_handlers={HTTPException: pages.refusal, SQLAlchemyError: pages.no_database},
+    )
+
+
+class Pages:
+    """One method for each page. They are plain functions, so each runs in a thread and may wait for the database."""
+
+    def __init__(
+        self,
+        database: Database,
+        current_config: Callable[[], Config],
+        problem: Callable[[], str | None],
+        clock: Callable[[], datetime],
+    ) -> None:
+        self.database = database
+        self.current_config = current_config
+        self.problem = problem
+        self.clock = clock
+        self.templates = Jinja2Templates(env=_environment())
+
+    def studies(self, request: Request) -> Response:
+        """List the studies, the newest first."""
+        with self.database.read() as session:
+            total = overview.count_studies(session)
+            last = max(1, -(-total // STUDIES_PER_PAGE))
+            number = min(_page_number(request), last)
+            lines = overview.list_studies(session, STUDIES_PER_PAGE, (number - 1) * STUDIES_PER_PAGE)
+        return self._show(request, "studies", lines=lines, total=total, number=number, last=last)
+
+    def study(self, request: Request) -> Response:
+        """Show one study."""
+        uid = request.path_params["uid"]
+        with self.database.read() as session:
+            record = overview.show_study(session, uid)
+        if record is None:
+            raise HTTPException(404, f"No study {uid} is on record here.")
+        said = record.analysis.summary if record.analysis else []
+        return self._show(
+            request,
+            "study",
+            record=record,
+            line=record.line,
+            findings=[entry for entry in said if entry["name"] != "not analysed"],
+            not_analysed=[entry for entry in said if entry["name"] == "not analysed"],
+            current=[entry for entry in record.results if entry[0].version == record.line.version],
+            earlier=[entry for entry in record.results if entry[0].version != record.line.version],
+        )
+
+    def associations(self, request: Request) -> Response:
+        """Show the association doctor."""
+        with self.database.read() as session:
+            found = overview.list_associations(session, ASSOCIATIONS_SHOWN)
+        return self._show(
+            request,
+            "associations",
+            associations=[(association, doctor.refused_contexts(association)) for association in found],
+            strangers=doctor.strangers(found, self.current_config()),
+            refused_classes=doctor.refused_classes(found),
+            most=ASSOCIATIONS_SHOWN,
+        )
+
+    def deliveries(self, request: Request) -> Response:
+        """Show the lanes, the dead letters, and what is being tried again."""
+        with self.database.read() as session:
+            lanes = overview.lanes(session)
+            oldest = overview.oldest_pending(session)
+            dead = overview.list_dead_letters(session, DELIVERIES_SHOWN)
+            waiting = overview.list_waiting(session, DELIVERIES_SHOWN)
+        destinations = {destination.name: destination for destination in self.current_config().destinations}
+        names = [*destinations, *sorted(lanes.keys() - destinations.keys())]
+        return self._show(
+            request,
+            "deliveries",
+            lanes=[(name, destinations.get(name), lanes.get(name, {}), oldest.get(name)) for name in names],
+            dead=dead,
+            waiting=waiting,
+            most=DELIVERIES_SHOWN,
+        )
+
+    def set_aside(self, request: Request) -> Response:
+        """Show the instances that are kept but not used."""
+        with self.database.read() as session:
+            found = overview.list_set_aside(session, SET_ASIDE_SHOWN)
+        return self._show(request, "set_aside", instances=found, most=SET_ASIDE_SHOWN)
+
+    def config(self, request: Request) -> Response:
+        """Show the configuration in force."""
+        config = self.current_config()
+        return self._show(request, "config", config=config, text=public_text(config), reloaded=RELOADED)
+
+    def healthz(self, request: Request) -> Response:  # noqa: ARG002 - the shape of an endpoint
+        """Answer 200 when the database does."""
+        with self.database.read() as session:
+            overview.list_associations(session, 1)
+        return PlainTextResponse("ok\n")
+
+    def metrics(self, request: Request) -> Response:  # noqa: ARG002 - the shape of an endpoint
+        """Answer a scrape."""
+        config = self.current_config()
+        with self.database.read() as session:
+            gauges = overview.gauges(session)
+        scrape = Scrape(
+            gauges,
+            [destination.name for destination in config.destinations],
+            free_bytes(config.node.data_dir),
+            config_refused=self.problem() is not None,
+            now=self.clock(),
+        )
+        return Response(render(scrape), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+    def refusal(self, request: Request, error: Exception) -> Response:
+        """Show what is wrong with a request."""
+        status, detail = (error.status_code, error.detail) if isinstance(error, HTTPException) else (500, "")
+        return self._show(request, "refusal", status_code=status, detail=detail)
+
+    def no_database(self, request: Request, error: Exception) -> Response:  # noqa: ARG002 - it may name secrets
+        """Say that the database does not answer."""
+        detail = "The database does not answer. The log of the node says why."
+        if request.url.path in ("/healthz", "/metrics"):
+            return PlainTextResponse(f"{detail}\n", 503)
+        return self._show(request, "refusal", status_code=503, detail=detail)
+
+    def _show(self, request: Request, page: str, status_code: int = 200, **context: Any) -> Response:
+        """Render a page with what every page shows."""
+        now = self.clock()
+        shared = {
+            "page_name": page,
+            "node": self.current_config().node,
+            "problem": self.problem(),
+            "now": now,
+            "status_code": status_code,
+        }
+        return self.templates.TemplateResponse(request, f"{page}.html", {**shared, **context}, status_code=status_code)
+
+
+def public_text(config: Config) -> str:
+    """Write a configuration as config.yaml would, with the password of the database masked."""
+    values = config.model_dump(mode="json")
+    if config.database.url is not None:
+        values["database"]["url"] = mask_password(config.database.url)
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def mask_password(database_url: str) -> str:
+    """Hide the password of a database URL, also one given as a parameter."""
+    url = make_url(database_url)
+    hidden = {name: "masked" for name in url.query if any(word in name.lower() for word in SECRET_WORDS)}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
+
+
+def _page_number(request: Request) -> int:
+    text = request.query_params.get("page", "1")
+    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 10 else 1  # noqa: PLR2004
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        distance=words.distance,
+        quoted=shlex.quote,
+        short_uid=words.short_uid,
+        status_hex=words.status_hex,
+        status_words=words.status_words,
+        uid_name=words.uid_name,
+    )
+    environment.globals.update(meanings=words.MEANINGS, kinds=words.KINDS, steps=words.STEPS)
+    return environment
