@@ -42,7 +42,7 @@ def test_tables_have_the_columns_of_the_real_sets(dataset: Path, table: str) -> 
 
 @pytest.mark.parametrize("table", TABLES)
 def test_every_row_names_an_image_that_exists(dataset: Path, table: str) -> None:
-    folder = "planes" if table.startswith("biometry") else table.split("/")[0]
+    folder = "planes" if table.startswith("biometry") else table.split("/", maxsplit=1)[0]
     for row in rows(dataset / table):
         assert (dataset / folder / "images" / row["image"]).is_file()
 
