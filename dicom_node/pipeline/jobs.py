@@ -43,10 +43,10 @@ def deliver(study_instance_uid: str, version: int, destination: str, attempt: in
     )
 
 
-def request_commitment(transaction_uid: str, destination: str) -> Job:
-    """Ask a destination to commit what it took."""
+def request_commitment(transaction_uid: str, destination: str, delay: timedelta = NOW) -> Job:
+    """Ask a destination to commit what it took. Asking again is a new transaction."""
     return Job(
-        "request_commitment", "io", f"commit:{transaction_uid}", (transaction_uid, destination), lane=destination
+        "request_commitment", "io", f"commit:{transaction_uid}", (transaction_uid, destination), delay, lane=destination
     )
 
 

@@ -12,14 +12,18 @@ from dicom_node.domain.delivery import RetryPolicy
 from dicom_node.engine.job import Enqueue
 from dicom_node.store.database import Database
 
+DELIVERY = RetryPolicy()
+ANALYSIS = RetryPolicy(cap=timedelta(minutes=30), limit=5)
+COMMITMENT = RetryPolicy(base=timedelta(minutes=1), limit=10)
+
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long the node waits, and how often it tries, before it asks a person."""
 
-    delivery: RetryPolicy = RetryPolicy()
-    analysis: RetryPolicy = RetryPolicy(cap=timedelta(minutes=30), limit=5)
-    commitment: RetryPolicy = RetryPolicy(base=timedelta(minutes=1), limit=10)
+    delivery: RetryPolicy = DELIVERY
+    analysis: RetryPolicy = ANALYSIS
+    commitment: RetryPolicy = COMMITMENT
     commitment_answer: timedelta = timedelta(minutes=30)  #: archives may commit only after their own slow storage
     commitment_linger_s: float = 2.0  #: how long the association stays open for a report on it
 

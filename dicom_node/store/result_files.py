@@ -7,6 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from dicom_node.store.spool import flush_folder
+
 FOLDER = "results"
 CHUNK = 1 << 20
 
@@ -38,7 +40,7 @@ def write_result(data_dir: Path, study_instance_uid: str, version: int, part10: 
         stream.flush()
         os.fsync(stream.fileno())
     part.replace(file)
-    _sync_folder(file.parent)
+    flush_folder(file.parent)
     return stored
 
 
@@ -59,12 +61,4 @@ def _make_folder(folder: Path) -> None:
     if not folder.exists():
         _make_folder(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync_folder(folder.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        flush_folder(folder.parent)

@@ -1,0 +1,161 @@
+"""Opening associations with others: one place for timeouts, TLS, and what went wrong in plain words."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from pydicom.uid import UID
+from pynetdicom import AE, build_role, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
+
+from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
+
+UNLIMITED_PDU = 0
+CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Where an application entity is reached."""
+
+    ae_title: str
+    host: str
+    port: int
+    tls: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.ae_title} at {self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """How long to wait, in seconds: for the connection, for the association, for an answer, for the network."""
+
+    connect_s: float = 10
+    acse_s: float = 15
+    dimse_s: float = 60
+    network_s: float = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """One presentation context to propose; ``as_scp`` asks for the SCP role (PS3.7 D.3.3.4)."""
+
+    sop_class_uid: str
+    transfer_syntaxes: tuple[str, ...]
+    as_scp: bool = False
+
+
+#: Why a peer rejects an association, by source and reason (PS3.8 Table 9-21).
+_WHY_REJECTED = {
+    (1, 1): "no reason given",
+    (1, 2): "the application context is not supported",
+    (1, 3): "it does not know our AE title",
+    (1, 7): "that is not its AE title",
+    (2, 1): "no reason given",
+    (2, 2): "the protocol version is not supported",
+    (3, 1): "it is congested for the moment",
+    (3, 2): "its limit of associations is reached",
+}
+_PERMANENTLY = 1
+
+
+@contextmanager
+def associate(
+    peer: Peer,
+    calling_ae_title: str,
+    proposals: Sequence[Proposal],
+    timeouts: Timeouts,
+    handlers: Sequence[tuple[Any, Callable[[Any], Any]]] = (),
+) -> Iterator[Association]:
+    """Open an association and release it at the end of the block (abort it when the block fails).
+
+    :raises TransientDeliveryError: nobody listens there, the peer is silent, or it rejects us for now.
+    :raises PermanentDeliveryError: the peer rejects us for good, or accepts no context.
+    """
+    ae = AE(calling_ae_title)
+    ae.connection_timeout = timeouts.connect_s
+    ae.acse_timeout = timeouts.acse_s
+    ae.dimse_timeout = timeouts.dimse_s
+    ae.network_timeout = timeouts.network_s
+    for proposal in proposals[:CONTEXTS_AT_MOST]:
+        ae.add_requested_context(proposal.sop_class_uid, list(proposal.transfer_syntaxes))
+    connected = False
+
+    def prepare(event: Any) -> None:
+        nonlocal connected
+        connected = True
+        _prepare_socket(event.assoc.dul.socket.socket, timeouts)
+
+    association = ae.associate(
+        peer.host,
+        peer.port,
+        ae_title=peer.ae_title,
+        max_pdu=UNLIMITED_PDU,
+        ext_neg=[build_role(UID(p.sop_class_uid), scp_role=True) for p in proposals if p.as_scp],
+        evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
+        tls_args=(ssl.create_default_context(), peer.host) if peer.tls else None,
+    )
+    if not association.is_established:
+        raise _why_not(peer, association, timeouts, connected=connected)
+    try:
+        yield association
+    except BaseException:
+        association.abort()
+        raise
+    if association.is_established:
+        association.release()
+
+
+def echo(peer: Peer, calling_ae_title: str, timeouts: Timeouts | None = None) -> None:
+    """Ask a peer whether it is there (C-ECHO, PS3.4 Annex A).
+
+    :raises DeliveryError: with the reason in plain words.
+    """
+    timeouts = timeouts or Timeouts()
+    proposals = [Proposal(Verification, ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))]
+    with associate(peer, calling_ae_title, proposals, timeouts) as association:
+        status = association.send_c_echo()
+        if "Status" not in status:
+            raise TransientDeliveryError(f"{peer} did not answer the C-ECHO within {timeouts.dimse_s:g} s")
+        if status.Status != 0:
+            raise TransientDeliveryError(f"{peer} answered the C-ECHO with {status.Status:04X}", status=status.Status)
+
+
+def no_answer(peer: Peer, association: Association, timeouts: Timeouts) -> TransientDeliveryError:
+    """Say why an answer is missing: the peer aborted, the connection broke, or it was silent for too long."""
+    if association.acse.is_aborted("a-abort"):
+        return TransientDeliveryError(f"{peer} aborted the association")
+    if association.acse.is_aborted("a-p-abort") or not association.dul.is_alive():
+        return TransientDeliveryError(f"the connection with {peer} broke")
+    return TransientDeliveryError(f"{peer} did not answer within {timeouts.dimse_s:g} s")
+
+
+def _prepare_socket(sock: socket.socket, timeouts: Timeouts) -> None:
+    """Send small pieces at once, and never wait for ever on a peer that stopped reading."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    seconds, microseconds = divmod(round(timeouts.network_s * 1_000_000), 1_000_000)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, microseconds))
+
+
+def _why_not(peer: Peer, association: Association, timeouts: Timeouts, *, connected: bool) -> DeliveryError:
+    answer = association.acceptor.primitive
+    if association.is_rejected and answer is not None:
+        why = _WHY_REJECTED.get((answer.result_source or 0, answer.diagnostic or 0), "no reason given")
+        message = f"{peer} rejected the association: {why}"
+        return PermanentDeliveryError(message) if answer.result == _PERMANENTLY else TransientDeliveryError(message)
+    if association.rejected_contexts and not association.accepted_contexts:
+        return PermanentDeliveryError(f"{peer} accepted none of the proposed presentation contexts")
+    if not connected:
+        return TransientDeliveryError(f"{peer} could not be reached: nobody listens there, or no way leads there")
+    if association.acse.is_aborted():
+        return TransientDeliveryError(f"{peer} aborted during the association request")
+    return TransientDeliveryError(f"{peer} did not answer the association request within {timeouts.acse_s:g} s")

@@ -1,0 +1,67 @@
+"""What a person may tell the node about a study: try again, or give it up."""
+
+from __future__ import annotations
+
+import logging
+
+from sqlalchemy import select
+
+from dicom_node.domain.study import DeliveryState, GenerationState, move_delivery, move_generation
+from dicom_node.errors import BadInput, IllegalTransition
+from dicom_node.pipeline import delivery, jobs
+from dicom_node.pipeline.services import Services
+from dicom_node.store.tables import DeliveryRow, GenerationRow, StudyRow
+
+logger = logging.getLogger(__name__)
+
+
+def retry_study(services: Services, study_instance_uid: str) -> None:
+    """Analyse the current generation of a study again: after a failure, or for a new version of its answer.
+
+    :raises BadInput: the study is unknown.
+    :raises IllegalTransition: it is still receiving, or waits for its analysis already.
+    """
+    with services.database.write() as session:
+        study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+        if study is None:
+            raise BadInput(f"there is no study {study_instance_uid}")
+        row = session.get_one(GenerationRow, (study_instance_uid, study.generation), with_for_update=True)
+        if row.state not in (GenerationState.ANALYSED, GenerationState.FAILED):
+            raise IllegalTransition(f"the study is {row.state}: it will be analysed without being asked")
+        row.state = move_generation(GenerationState(row.state), GenerationState.CLOSED)
+        row.attempt += 1
+        row.round_start = row.attempt
+        row.error = None
+        row.closed_at = row.closed_at or services.now()
+        services.enqueue(session, jobs.analyse_study(study_instance_uid, row.number, row.attempt))
+
+
+def cancel_study(services: Services, study_instance_uid: str, reason: str) -> None:
+    """Give a study up: what is not analysed stays so, what is not sent is not sent. Its instances are kept.
+
+    :raises BadInput: the study is unknown.
+    :raises IllegalTransition: there is nothing left to cancel.
+    """
+    with services.database.write() as session:
+        study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+        if study is None:
+            raise BadInput(f"there is no study {study_instance_uid}")
+        row = session.get_one(GenerationRow, (study_instance_uid, study.generation), with_for_update=True)
+        pending = list(
+            session.scalars(
+                select(DeliveryRow).filter_by(study_instance_uid=study_instance_uid, state=DeliveryState.PENDING)
+            )
+        )
+        waits = row.state in (GenerationState.RECEIVING, GenerationState.CLOSED)
+        if not waits and not pending:
+            raise IllegalTransition("everything of this study is done: there is nothing to cancel")
+        if waits:
+            row.state = move_generation(GenerationState(row.state), GenerationState.FAILED)
+            row.error = f"cancelled: {reason}"
+        for item in pending:
+            item.state = move_delivery(DeliveryState(item.state), DeliveryState.FAILED)
+            item.error = f"cancelled: {reason}"
+    logger.info("study %s was cancelled: %s", study_instance_uid, reason)
+
+
+retry_deliveries = delivery.retry
