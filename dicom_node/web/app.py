@@ -120,11 +120,13 @@ class Pages:
         """Show the association doctor."""
         with self.database.read() as session:
             found = overview.list_associations(session, ASSOCIATIONS_SHOWN)
+        config = self.current_config()
         return self._show(
             request,
             "associations",
             associations=[(association, doctor.refused_contexts(association)) for association in found],
-            strangers=doctor.strangers(found, self.current_config()),
+            strangers=doctor.strangers(found, config),
+            turned_away=doctor.turned_away(found, config),
             refused_classes=doctor.refused_classes(found),
             most=ASSOCIATIONS_SHOWN,
         )
@@ -233,6 +235,7 @@ def _environment() -> Environment:
     )
     environment.filters.update(
         distance=words.distance,
+        duration=words.duration,
         quoted=shlex.quote,
         short_uid=words.short_uid,
         status_hex=words.status_hex,

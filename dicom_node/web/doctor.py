@@ -57,6 +57,17 @@ def strangers(associations: Iterable[AssociationRow], config: Config) -> list[St
     return list(found.values())
 
 
+def turned_away(associations: Iterable[AssociationRow], config: Config) -> list[AssociationRow]:
+    """Find the last association of each known caller, where it was rejected: a wrong called AE title, a wrong host.
+
+    :param associations: the newest first.
+    """
+    last: dict[str, AssociationRow] = {}
+    for association in associations:
+        last.setdefault(association.calling_ae_title, association)
+    return [a for a in last.values() if a.outcome == "rejected" and _knows(config, a.calling_ae_title)]
+
+
 def refused_classes(associations: Iterable[AssociationRow]) -> list[RefusedClass]:
     """Find the classes that no context of an association was accepted for.
 
