@@ -26,4 +26,6 @@ def uid_fault(value: str) -> str | None:
 
 def printable(value: str, length: int = MAXIMUM_UID_LENGTH) -> str:
     """Make a hostile text safe for a database column and a log line: printable ASCII, cut to ``length``."""
+    if value.isascii() and value.isprintable() and len(value) <= length:
+        return value
     return "".join(c if " " <= c <= "~" else "?" for c in value)[:length]

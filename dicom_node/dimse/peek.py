@@ -35,6 +35,16 @@ _KEYWORDS = {
     SERIES_INSTANCE_UID: "SeriesInstanceUID",
 }
 
+_EQUIPMENT = (
+    "ImageType",
+    "Modality",
+    "Manufacturer",
+    "ManufacturerModelName",
+    "DeviceSerialNumber",
+    "SoftwareVersions",
+)
+Equipment = tuple[tuple[str, str], ...]
+
 IMPLICIT = "1.2.840.10008.1.2"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -59,12 +69,10 @@ class Header:
     def __getitem__(self, keyword: str) -> str:
         return self.values.get(keyword, "")
 
-    def as_data_set(self) -> Dataset:
-        """Give the elements as a data set, for rules that are written for those."""
-        data_set = Dataset()
-        for keyword, value in self.values.items():
-            setattr(data_set, keyword, value.split("\\") if "\\" in value else value)
-        return data_set
+    @property
+    def equipment(self) -> Equipment:
+        """What is said about where the instance comes from: the same for all pictures of one scanner."""
+        return tuple((keyword, self[keyword]) for keyword in _EQUIPMENT if keyword in self.values)
 
     @property
     def study_instance_uid(self) -> str:
@@ -80,6 +88,14 @@ class Header:
     def sop_instance_uid(self) -> str:
         """(0008,0018)."""
         return self["SOPInstanceUID"]
+
+
+def as_data_set(equipment: Equipment) -> Dataset:
+    """Give the elements as a data set, for rules that are written for those."""
+    data_set = Dataset()
+    for keyword, value in equipment:
+        setattr(data_set, keyword, value.split("\\") if "\\" in value else value)
+    return data_set
 
 
 def peek(encoded: bytes | bytearray | memoryview, transfer_syntax_uid: str) -> Header:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 
 from pydicom import Dataset
 from sqlalchemy.exc import IntegrityError
@@ -17,17 +18,17 @@ from dicom_node.config import Config, Scanner
 from dicom_node.dimse.contexts import ContextDecision
 from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
 from dicom_node.dimse.identifiers import printable, uid_fault
-from dicom_node.dimse.peek import Header, Incomplete, peek
+from dicom_node.dimse.peek import Header, Incomplete, as_data_set, peek
 from dicom_node.dimse.status import SUCCESS, Answer, Status
 from dicom_node.domain.result import SopReference
 from dicom_node.engine.job import Enqueue
 from dicom_node.errors import SpoolFull, UnreadableDataset
 from dicom_node.pipeline import jobs
-from dicom_node.store import associations, commitment_requests, generations, instances, procedure_steps
-from dicom_node.store.database import Database
+from dicom_node.store import associations, commitment_requests, generations, procedure_steps
+from dicom_node.store.database import Database, session_within
 from dicom_node.store.generations import Timer
 from dicom_node.store.group_commit import GroupCommit
-from dicom_node.store.instances import Arrival, InstanceState, Recorded
+from dicom_node.store.instances import Arrival, InstanceLog, InstanceState, Recorded
 from dicom_node.store.part10 import file_meta
 from dicom_node.store.spool import PartFile, Spool, StoredFile
 
@@ -44,7 +45,7 @@ class Intake:
     """What one receiver process does with what it is sent.
 
     :param receiver: the name of this process; its lock tells others whether it lives.
-    :param is_own_result: the loop guard, asked with the identifying elements of each instance.
+    :param is_own_result: the loop guard, asked with what an instance says about its equipment.
     :param on_commitment_report: what to do with a destination's answer to our own commitment request.
     """
 
@@ -66,8 +67,10 @@ class Intake:
         self._enqueue = enqueue
         self._receiver = receiver
         self._now = now
-        self._is_own_result = is_own_result
+        # A scanner's images all name the same equipment, so each answer of the rule is worked out once.
+        self._is_our_own = lru_cache(maxsize=256)(lambda equipment: is_own_result(as_data_set(equipment)))
         self._on_commitment_report = on_commitment_report
+        self._instances = InstanceLog(lambda path: (spool.data_dir / path).exists())
         self._commits: GroupCommit[Arrival, Recorded] = GroupCommit(self._commit)
 
     def handlers(self) -> Handlers:
@@ -139,7 +142,7 @@ class Intake:
             with self._spool.begin(meta, now) as part:
                 head = _write(part, pieces)
                 header, fault = _look(head, part, request)
-                if header is not None and self._is_own_result(header.as_data_set()):
+                if header is not None and self._is_our_own(header.equipment):
                     return Answer(Status.NOT_AUTHORISED, "a result of this node itself, not taken back")
                 file = part.finish()
         except SpoolFull as full:
@@ -164,11 +167,13 @@ class Intake:
         return self._record(arrivals)
 
     def _record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
-        with self._database.write() as session:
-            outcomes = instances.record(session, arrivals, lambda path: (self._spool.data_dir / path).exists())
-            for outcome in outcomes:
-                if outcome.timer is not None:
-                    self._start(session, outcome.timer, self._policy(outcome.timer).quiet_seconds)
+        with self._database.write_rows() as connection:
+            outcomes = self._instances.record(connection, arrivals)
+            timers = [outcome.timer for outcome in outcomes if outcome.timer is not None]
+            if timers:
+                with session_within(connection) as session:
+                    for timer in timers:
+                        self._start(session, timer, self._policy(timer).quiet_seconds)
         return outcomes
 
     def _policy(self, timer: Timer) -> Scanner:

@@ -43,6 +43,15 @@ class Database:
         with Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def write_rows(self) -> Iterator[Connection]:
+        """Open a bare connection that commits at the end of the block.
+
+        For the path of every image, where a session costs more than the rows it writes.
+        """
+        with self._writing.begin() as connection:
+            yield connection
+
     def upgrade(self) -> None:
         """Bring the schema to the newest migration; nothing happens when it is there already."""
         configuration = AlembicConfig()
@@ -54,6 +63,14 @@ class Database:
     def close(self) -> None:
         """Give all connections back."""
         self.engine.dispose()
+
+
+@contextmanager
+def session_within(connection: Connection) -> Iterator[Session]:
+    """Open a session that takes part in the transaction of a connection; that one commits, not the session."""
+    with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
+        yield session
+        session.commit()
 
 
 def _create_engine(url: str) -> Engine:

@@ -6,11 +6,22 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, update
+from sqlalchemy import Connection, bindparam, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.domain.study import GenerationState
 from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
+
+_GENERATIONS = GenerationRow.metadata.tables[GenerationRow.__tablename__]
+_ARRIVED = (
+    update(_GENERATIONS)
+    .where(
+        _GENERATIONS.c.study_instance_uid == bindparam("study"),
+        _GENERATIONS.c.number == bindparam("generation"),
+        _GENERATIONS.c.state == GenerationState.RECEIVING.value,
+    )
+    .values(last_received_at=bindparam("now"))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +32,12 @@ class Timer:
     generation: int
     tick: int
     scanner_ae_title: str
+
+
+def still_receiving(connection: Connection, study_instance_uid: str, generation: int, now: datetime) -> bool:
+    """Note that something of this generation arrived now; false when it is not receiving (any more)."""
+    arrived = {"study": study_instance_uid, "generation": generation, "now": now}
+    return connection.execute(_ARRIVED, arrived).rowcount > 0
 
 
 def receiving_generation(
@@ -55,19 +72,6 @@ def receiving_generation(
     )
     session.flush()
     return study.generation, Timer(study_instance_uid, study.generation, 0, study.scanner_ae_title)
-
-
-def note_traffic(session: Session, study_instance_uid: str, now: datetime) -> None:
-    """Note that something of this study arrived that adds nothing: the quiet time begins anew while it is receiving."""
-    session.execute(
-        update(GenerationRow)
-        .where(
-            GenerationRow.study_instance_uid == study_instance_uid,
-            GenerationRow.state == GenerationState.RECEIVING,
-            GenerationRow.last_received_at < now,
-        )
-        .values(last_received_at=now)
-    )
 
 
 def ask_to_close(session: Session, study_instance_uid: str, why: str) -> Timer | None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.orm import Session
 
-from dicom_node.store.generations import Timer, note_traffic, receiving_generation
+from dicom_node.store.database import session_within
+from dicom_node.store.generations import Timer, receiving_generation, still_receiving
 from dicom_node.store.spool import StoredFile
 from dicom_node.store.tables import InstanceRow
+
+REMEMBERED_STUDIES = 1000
 
 
 class InstanceState(StrEnum):
@@ -67,43 +70,76 @@ class _Version:
     state: InstanceState
 
 
+_INSTANCES = InstanceRow.metadata.tables[InstanceRow.__tablename__]
+_ADD = insert(_INSTANCES)
+_REPLACE = update(_INSTANCES).where(_INSTANCES.c.id == bindparam("row_id")).values(path=bindparam("new_path"))
 _VERSIONS = select(
-    InstanceRow.id, InstanceRow.sop_instance_uid, InstanceRow.sha256, InstanceRow.path, InstanceRow.state
-).where(InstanceRow.sop_instance_uid.in_(bindparam("uids", expanding=True)))
+    _INSTANCES.c.id, _INSTANCES.c.sop_instance_uid, _INSTANCES.c.sha256, _INSTANCES.c.path, _INSTANCES.c.state
+).where(_INSTANCES.c.sop_instance_uid.in_(bindparam("uids", expanding=True)))
 
 
-def record(session: Session, arrivals: Sequence[Arrival], exists: Callable[[str], bool]) -> list[Recorded]:
-    """Write rows for what is new among the arrivals, opening studies and generations as needed.
+class InstanceLog:
+    """Writes the rows of one receiver, which remembers the generation that each study was in last."""
 
-    The same bytes under the same UID again add no row, but count as traffic: a scanner that repeats its study is not
-    done with it. ``exists`` tells whether a row's file is still on the disk; if not, the new bytes take its place.
-    """
-    versions: dict[str, dict[str, _Version]] = defaultdict(dict)
-    for row in session.execute(_VERSIONS, {"uids": list({arrival.sop_instance_uid for arrival in arrivals})}):
-        versions[row.sop_instance_uid][row.sha256] = _Version(row.id, row.path, InstanceState(row.state))
-    generations: dict[str, int] = {}
-    new_rows: list[dict[str, object]] = []
-    outcomes: list[Recorded] = []
-    for arrival in arrivals:
-        of_this_uid = versions[arrival.sop_instance_uid]
-        same = of_this_uid.get(arrival.file.sha256)
-        if same is not None:
-            outcomes.append(_repeated(session, arrival, same, exists))
-            continue
-        state, reason = _judge(arrival, of_this_uid)
-        timer = None
+    def __init__(self, exists: Callable[[str], bool]) -> None:
+        self._exists = exists
+        self._generations: dict[str, int] = {}
+
+    def record(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
+        """Write rows for what is new among the arrivals, opening studies and generations as needed.
+
+        The same bytes under the same UID again add no row, but count as traffic: a scanner that repeats its study is
+        not done with it. Where the file of such a row is gone from the disk, the new bytes take its place.
+        """
+        versions = _versions(connection, {arrival.sop_instance_uid for arrival in arrivals})
+        generations: dict[str, int] = {}
+        rows: list[dict[str, object]] = []
+        outcomes: list[Recorded] = []
+        for arrival in arrivals:
+            of_this_uid = versions[arrival.sop_instance_uid]
+            same = of_this_uid.get(arrival.file.sha256)
+            if same is not None:
+                outcomes.append(self._repeated(connection, arrival, same))
+                continue
+            state, reason = _judge(arrival, of_this_uid)
+            study, timer = arrival.study_instance_uid, None
+            if study is not None and study not in generations:
+                generations[study], timer = self._generation(connection, arrival, study)
+            rows.append(_values(arrival, state, reason, generations[study] if study is not None else None))
+            of_this_uid[arrival.file.sha256] = _Version(None, arrival.file.path, state)
+            outcomes.append(Recorded(is_kept=True, state=state, reason=reason, timer=timer))
+        if rows:
+            connection.execute(_ADD, rows)
+        return outcomes
+
+    def _generation(self, connection: Connection, arrival: Arrival, study: str) -> tuple[int, Timer | None]:
+        known = self._generations.get(study)
+        if known is not None and still_receiving(connection, study, known, arrival.received_at):
+            return known, None
+        with session_within(connection) as session:
+            generation, timer = receiving_generation(session, study, arrival.calling_ae_title, arrival.received_at)
+        if len(self._generations) >= REMEMBERED_STUDIES:
+            self._generations.clear()
+        # Should this transaction fail, the memory is wrong but harmless: no such generation is receiving.
+        self._generations[study] = generation
+        return generation, timer
+
+    def _repeated(self, connection: Connection, arrival: Arrival, same: _Version) -> Recorded:
         study = arrival.study_instance_uid
-        if study is not None and study not in generations:
-            generations[study], timer = receiving_generation(
-                session, study, arrival.calling_ae_title, arrival.received_at
-            )
-        new_rows.append(_values(arrival, state, reason, generations[study] if study is not None else None))
-        of_this_uid[arrival.file.sha256] = _Version(None, arrival.file.path, state)
-        outcomes.append(Recorded(is_kept=True, state=state, reason=reason, timer=timer))
-    if new_rows:
-        session.flush()
-        session.execute(insert(InstanceRow), new_rows)
-    return outcomes
+        if study in self._generations:
+            still_receiving(connection, study, self._generations[study], arrival.received_at)
+        if self._exists(same.path):
+            return Recorded(is_kept=False, state=same.state)
+        connection.execute(_REPLACE, {"row_id": same.id, "new_path": arrival.file.path})
+        return Recorded(is_kept=True, state=same.state)
+
+
+def _versions(connection: Connection, sop_instance_uids: Collection[str]) -> dict[str, dict[str, _Version]]:
+    """Give the rows that there are, by SOP Instance UID and digest."""
+    versions: dict[str, dict[str, _Version]] = defaultdict(dict)
+    for row_id, uid, sha256, path, state in connection.execute(_VERSIONS, {"uids": list(sop_instance_uids)}):
+        versions[uid][sha256] = _Version(row_id, path, InstanceState(state))
+    return versions
 
 
 def _judge(arrival: Arrival, of_this_uid: dict[str, _Version]) -> tuple[InstanceState, str | None]:
@@ -112,15 +148,6 @@ def _judge(arrival: Arrival, of_this_uid: dict[str, _Version]) -> tuple[Instance
     if any(version.state is not InstanceState.QUARANTINED for version in of_this_uid.values()):
         return InstanceState.CONFLICT, "an instance with this SOP Instance UID but other bytes was received before"
     return InstanceState.STORED, None
-
-
-def _repeated(session: Session, arrival: Arrival, same: _Version, exists: Callable[[str], bool]) -> Recorded:
-    if arrival.study_instance_uid is not None:
-        note_traffic(session, arrival.study_instance_uid, arrival.received_at)
-    if exists(same.path):
-        return Recorded(is_kept=False, state=same.state)
-    session.execute(update(InstanceRow).where(InstanceRow.id == same.id).values(path=arrival.file.path))
-    return Recorded(is_kept=True, state=same.state)
 
 
 def _values(arrival: Arrival, state: InstanceState, reason: str | None, generation: int | None) -> dict[str, object]:

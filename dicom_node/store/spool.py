@@ -1,7 +1,7 @@
 """Received bytes on disk, durably: a part file in the spool becomes an instance file under a name of ours.
 
-The promise (steps 1 to 4 of it here, 5 by the caller): 1 write to a part file on the same volume, 2 flush its data to
-the disk, 3 rename, 4 flush the folder, 5 write the row. A crash before 5 leaves a file without a row, which nobody was
+The promise (steps 1 to 4 of it here, 5 by the caller): 1 write to a part file on the same volume, 2 rename, 3 flush its
+data to the disk, 4 flush the folder, 5 write the row. A crash before 5 leaves a file without a row, which nobody was
 told about; the janitor removes it. No name ever comes from the network.
 """
 
@@ -138,9 +138,12 @@ class PartFile:
 
     def finish(self) -> StoredFile:
         """Flush the data and give the file its final name; the folder still has to be flushed."""
+        # Renamed first, so that a journalling file system flushes data and name in one go. A crash in between leaves an
+        # unfinished file under a final name, but no row speaks of it yet.
+        os.rename(self._part, self._final)  # noqa: PTH104 - on the path of every image
+        self._part = self._final
         with _full_disk_told():
             os.fdatasync(self._descriptor)
-        os.rename(self._part, self._final)  # noqa: PTH104 - on the path of every image
         self._finished = True
         folder = self._final.parent
         return StoredFile(f"{INSTANCES}/{folder.name}/{self._final.name}", self._digest.hexdigest(), self.size_bytes)
