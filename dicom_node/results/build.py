@@ -1,0 +1,97 @@
+"""From an analysis to finished objects: the one entry of this room."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from pydicom import Dataset
+
+from dicom_node.domain.frame import Frame, FrameReference
+from dicom_node.domain.result import ResultObject, StudyAnalysis
+from dicom_node.errors import NonConformantObject
+from dicom_node.results import captures, findings_sr
+from dicom_node.results.document import part10
+from dicom_node.results.findings_sr import Predecessor, Subject
+from dicom_node.results.gate import check_capture, check_report
+from dicom_node.results.identity import NodeIdentity
+
+Check = Callable[[bytes, Sequence[Dataset]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class QuarantinedObject:
+    """An object that failed the conformance gate: kept for a person to look at, never sent.
+
+    ``part10`` is empty when it could not even be built; its UIDs then only stand in its place.
+    """
+
+    kind: str
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+    part10: bytes
+    reason: str
+
+
+def build_objects(
+    analysis: StudyAnalysis,
+    headers: Sequence[Dataset],
+    key_frames: Mapping[FrameReference, Frame],
+    node: NodeIdentity,
+    previous: Sequence[Predecessor] = (),
+) -> list[ResultObject | QuarantinedObject]:
+    """Build all objects of one answer: the report, and one overlay per key frame, each through the conformance gate.
+
+    The same arguments always give the same bytes.
+
+    :param headers: of every readable instance of the study, data sets before the pixel data. They are not changed.
+    :param key_frames: the decoded pictures to draw on.
+    :param previous: the reports of the version that this one replaces.
+    """
+    headers = sorted(headers, key=lambda header: str(header.SOPInstanceUID))
+    by_uid = {str(header.SOPInstanceUID): header for header in headers}
+
+    def report(subject: Subject) -> Dataset:
+        if not headers:
+            raise NonConformantObject("no instance of the study has a readable header: the patient is not known")
+        return findings_sr.build_report(subject, analysis, headers, node, previous)
+
+    def capture(number: int, frame: Frame) -> Dataset:
+        uid = frame.reference.sop_instance_uid
+        if uid not in by_uid:
+            raise NonConformantObject(f"a key frame is of instance {uid}, which has no header")
+        return captures.build_capture(frame, number, by_uid[uid], analysis, node)
+
+    frames = sorted(
+        key_frames.values(), key=lambda frame: (frame.reference.sop_instance_uid, frame.reference.frame_number or 0)
+    )
+    unbuilt = partial(node.uid, "unbuilt", analysis.study_instance_uid, str(analysis.version))
+    objects = [
+        _gated(findings_sr.KIND, partial(report, subject), check_report, headers, unbuilt(subject.name))
+        for subject in findings_sr.subjects_of(analysis)
+    ]
+    objects.extend(
+        _gated(captures.KIND, partial(capture, number, frame), check_capture, headers, unbuilt(f"capture {number}"))
+        for number, frame in enumerate(frames, start=1)
+    )
+    return objects
+
+
+def _gated(
+    kind: str, build: Callable[[], Dataset], check: Check, headers: Sequence[Dataset], unbuilt_uid: str
+) -> ResultObject | QuarantinedObject:
+    """Build one object and pass it through the gate; ``unbuilt_uid`` names it when it has no UID of its own."""
+    try:
+        ds = build()
+        data = part10(ds)
+    except Exception as error:  # noqa: BLE001 - highdicom refuses what it cannot write with many types of error
+        reason = str(error) if isinstance(error, NonConformantObject) else f"{type(error).__name__}: {error}"
+        return QuarantinedObject(kind, "", unbuilt_uid, "", b"", reason)
+    names = (str(ds.SOPClassUID), str(ds.SOPInstanceUID), str(ds.SeriesInstanceUID))
+    try:
+        check(data, headers)
+    except NonConformantObject as error:
+        return QuarantinedObject(kind, *names, data, str(error))
+    return ResultObject(kind, *names, data)

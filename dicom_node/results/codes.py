@@ -1,0 +1,83 @@
+"""Every code that shapes a report, once. The codes of findings come with the findings."""
+
+from __future__ import annotations
+
+from pydicom import Dataset
+
+from dicom_node.domain.concept import Concept
+
+#: Our own scheme, for what no published code says. Declared in every object that uses it (PS3.3 C.12.1.1.7).
+PRIVATE_SCHEME = "99FETALAI"
+PRIVATE_SCHEME_UID = "2.25.271083114420916463370290341206018391287"
+
+# The document (PS3.16 TID 1500, 1204, 1001, 1004, 1006, 1008)
+IMAGING_MEASUREMENT_REPORT = Concept("126000", "DCM", "Imaging Measurement Report")
+LANGUAGE = Concept("121049", "DCM", "Language of Content Item and Descendants")
+OBSERVER_TYPE = Concept("121005", "DCM", "Observer Type")
+DEVICE = Concept("121007", "DCM", "Device")
+DEVICE_OBSERVER_UID = Concept("121012", "DCM", "Device Observer UID")
+SUBJECT_CLASS = Concept("121024", "DCM", "Subject Class")
+FETUS = Concept("121026", "DCM", "Fetus")
+SUBJECT_ID = Concept("121030", "DCM", "Subject ID")
+PROCEDURE_REPORTED = Concept("121058", "DCM", "Procedure reported")
+IMAGING_PROCEDURE = Concept("363679005", "SCT", "Imaging procedure")
+OBSTETRIC_ULTRASOUND = Concept("268445003", "SCT", "Obstetric US scan")
+IMAGING_MEASUREMENTS = Concept("126010", "DCM", "Imaging Measurements")
+MEASUREMENT_GROUP = Concept("125007", "DCM", "Measurement Group")
+
+# A group (TID 1410, 1501, 4019)
+TRACKING_IDENTIFIER = Concept("112039", "DCM", "Tracking Identifier")
+TRACKING_UID = Concept("112040", "DCM", "Tracking Unique Identifier")
+ALGORITHM_NAME = Concept("111001", "DCM", "Algorithm Name")
+ALGORITHM_VERSION = Concept("111003", "DCM", "Algorithm Version")
+ARTIFICIAL_INTELLIGENCE = Concept("123110", "DCM", "Artificial Intelligence")
+FINDING = Concept("121071", "DCM", "Finding")
+ANATOMICAL_STRUCTURE = Concept("91723000", "SCT", "Anatomical structure")
+BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")
+CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
+PROBABILITY = Concept("122157", "DCM", "Probability")
+COMMENT = Concept("121106", "DCM", "Comment")
+
+# How the run went (CID 6047): the first group of every report
+RUN_SUMMARY = Concept("111017", "DCM", "CAD Processing and Findings Summary")
+ALL_SUCCEEDED_WITHOUT_FINDINGS = Concept("111241", "DCM", "All algorithms succeeded; without findings")
+ALL_SUCCEEDED_WITH_FINDINGS = Concept("111242", "DCM", "All algorithms succeeded; with findings")
+SOME_FAILED_WITHOUT_FINDINGS = Concept("111243", "DCM", "Not all algorithms succeeded; without findings")
+SOME_FAILED_WITH_FINDINGS = Concept("111244", "DCM", "Not all algorithms succeeded; with findings")
+NONE_SUCCEEDED = Concept("111245", "DCM", "No algorithms succeeded; without findings")
+NOT_ASSESSABLE = Concept("NOT_ASSESSABLE", PRIVATE_SCHEME, "Not assessable")
+NOT_ANALYSED = Concept("NOT_ANALYSED", PRIVATE_SCHEME, "Not analysed")
+
+# Units, all in the UCUM scheme
+NO_UNITS = Concept("1", "UCUM", "no units")
+PERCENT = Concept("%", "UCUM", "Percent")
+UNITS = {
+    "mm": Concept("mm", "UCUM", "millimeter"),
+    "{pixels}": Concept("{pixels}", "UCUM", "Pixels"),
+}
+
+#: Classes that speak of the mother, not of the fetus: they go into a report of their own (TID 1006).
+MATERNAL = frozenset({Concept("CERVIX", PRIVATE_SCHEME, "Maternal cervix plane")})
+
+# Secondary capture (CID 7202)
+SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
+
+
+def code_item(concept: Concept) -> Dataset:
+    """Give a concept as an item of a code sequence (PS3.3 Table 8.8-1)."""
+    item = Dataset()
+    item.CodeValue = concept.value
+    item.CodingSchemeDesignator = concept.scheme
+    item.CodeMeaning = concept.meaning
+    return item
+
+
+def private_scheme_item() -> Dataset:
+    """Declare the private scheme (PS3.3 C.12.1.1.7)."""
+    item = Dataset()
+    item.CodingSchemeDesignator = PRIVATE_SCHEME
+    item.CodingSchemeUID = PRIVATE_SCHEME_UID
+    item.CodingSchemeName = "dicom-node fetal ultrasound codes"
+    item.CodingSchemeVersion = "1"
+    item.CodingSchemeResponsibleOrganization = "dicom-node project"
+    return item

@@ -1,0 +1,101 @@
+"""What every result object shares: patient, study, series, equipment, dates and the Part 10 file around it."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+
+import pydicom
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import UID, ExplicitVRLittleEndian
+
+from dicom_node.domain.result import StudyAnalysis
+from dicom_node.results.evidence import patient_and_study
+from dicom_node.results.identity import (
+    IMPLEMENTATION_CLASS_UID,
+    IMPLEMENTATION_VERSION_NAME,
+    MANUFACTURER,
+    MODEL_NAME,
+    NodeIdentity,
+)
+
+_TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+_OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d$")
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One series of results: a series holds one kind of object of one version."""
+
+    kind: str
+    sop_class_uid: str
+    number: int
+    modality: str
+    description: str
+
+    def uid(self, analysis: StudyAnalysis, node: NodeIdentity) -> str:
+        """Derive the Series Instance UID."""
+        return node.uid("series", analysis.study_instance_uid, str(analysis.version), self.kind)
+
+
+def new_object(series: Series, about: str, source: Dataset, analysis: StudyAnalysis, node: NodeIdentity) -> Dataset:
+    """Start a result: its identity, the patient and study of its source, and our series and equipment.
+
+    ``about`` says what the object is of within its series; with study, version, kind and models it makes the UID.
+    """
+    ds = patient_and_study(source)
+    models = [f"{a.task} {a.name} {a.version} {a.weights_sha256}" for a in analysis.algorithms]
+    ds.SOPClassUID = UID(series.sop_class_uid)
+    ds.SOPInstanceUID = UID(
+        node.uid("instance", analysis.study_instance_uid, str(analysis.version), series.kind, about, *sorted(models))
+    )
+    ds.StudyInstanceUID = analysis.study_instance_uid
+    ds.SeriesInstanceUID = series.uid(analysis, node)
+    ds.SeriesNumber = series.number
+    ds.Modality = series.modality
+    ds.SeriesDescription = series.description
+    ds.Manufacturer = MANUFACTURER
+    ds.ManufacturerModelName = MODEL_NAME
+    ds.SoftwareVersions = node.software_version
+    ds.DeviceSerialNumber = node.ae_title
+    ds.StationName = node.ae_title
+    if node.institution:
+        ds.InstitutionName = node.institution
+    at = local_time(analysis.analysed_at, ds)
+    for event in ("Series", "Content", "InstanceCreation"):
+        setattr(ds, f"{event}Date", at.strftime("%Y%m%d"))
+        setattr(ds, f"{event}Time", at.strftime("%H%M%S"))
+    ds.file_meta = FileMetaDataset()
+    ds.file_meta.FileMetaInformationVersion = b"\0\1"
+    ds.file_meta.MediaStorageSOPClassUID = ds.SOPClassUID
+    ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.file_meta.ImplementationClassUID = UID(IMPLEMENTATION_CLASS_UID)
+    ds.file_meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
+    return ds
+
+
+def local_time(moment: datetime, ds: Dataset) -> datetime:
+    """Give a moment in the time zone of the study, where the study states one, else in that of this machine.
+
+    DICOM dates are local, and one offset holds for all dates of an object (PS3.3 C.12.1.1.8).
+    """
+    stated = str(ds.get("TimezoneOffsetFromUTC", "") or "").strip()
+    if not _OFFSET.fullmatch(stated):
+        return moment.astimezone()
+    offset = timedelta(hours=int(stated[1:3]), minutes=int(stated[3:5]))
+    return moment.astimezone(timezone(-offset if stated[0] == "-" else offset))
+
+
+def part10(ds: Dataset) -> bytes:
+    """Write the object as a Part 10 file, in UTF-8 only where it holds more than ASCII: every PACS reads the latter."""
+    if all(str(element.value).isascii() for element in ds.iterall() if element.VR in _TEXT):
+        del ds.SpecificCharacterSet
+    with io.BytesIO() as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # values taken over from the scanner are written as the scanner wrote them
+        pydicom.dcmwrite(file, ds, enforce_file_format=True)
+        return file.getvalue()

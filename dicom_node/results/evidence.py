@@ -1,0 +1,162 @@
+"""What a result takes over from the images it is about. The scanner's own header is never changed."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Sequence
+
+from pydicom import DataElement, Dataset
+
+US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
+US_MULTI_FRAME_IMAGE = "1.2.840.10008.5.1.4.1.1.3.1"
+_MULTI_FRAME = frozenset("1.2.840.10008.5.1.4.1.1." + suffix for suffix in ("3", "3.1", "7.1", "7.2", "7.3", "7.4"))
+
+#: Type 2 attributes of the Patient and General Study modules (PS3.3 C.7.1.1, C.7.2.1): present, if need be empty.
+_ALWAYS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "ReferringPhysicianName",
+    "StudyID",
+    "AccessionNumber",
+)
+#: What else belongs to the patient and the study, and must agree in all objects of a study.
+_WHERE_PRESENT = (
+    "TimezoneOffsetFromUTC",
+    "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
+    "TypeOfPatientID",
+    "PatientBirthTime",
+    "OtherPatientIDsSequence",
+    "OtherPatientNames",
+    "EthnicGroup",
+    "PatientComments",
+    "PatientSpeciesDescription",
+    "PatientIdentityRemoved",
+    "DeidentificationMethod",
+    "DeidentificationMethodCodeSequence",
+    "LongitudinalTemporalInformationModified",
+    "IssuerOfAccessionNumberSequence",
+    "StudyDescription",
+    "PhysiciansOfRecord",
+    "ConsultingPhysicianName",
+    "NameOfPhysiciansReadingStudy",
+    "ProcedureCodeSequence",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "LastMenstrualDate",
+    "PregnancyStatus",
+    "AdmissionID",
+    "IssuerOfAdmissionIDSequence",
+    "ClinicalTrialSponsorName",
+    "ClinicalTrialProtocolID",
+    "ClinicalTrialProtocolName",
+    "ClinicalTrialSiteID",
+    "ClinicalTrialSiteName",
+    "ClinicalTrialSubjectID",
+    "ClinicalTrialSubjectReadingID",
+    "ClinicalTrialTimePointID",
+)
+
+
+def patient_and_study(header: Dataset) -> Dataset:
+    """Copy what identifies patient and study, as UTF-8, with the attributes that must be present.
+
+    Every text is decoded by the character set of the source and the copy declared ISO_IR 192: an inherited
+    character set could not hold our own texts, and a new one alone would corrupt the inherited name.
+    """
+    inherited = Dataset()
+    if "SpecificCharacterSet" in header:
+        inherited.SpecificCharacterSet = header.SpecificCharacterSet
+    for keyword in (*_ALWAYS, *_WHERE_PRESENT):
+        if keyword in header:
+            inherited[keyword] = copy.deepcopy(header[keyword])
+    with warnings.catch_warnings():  # an undeclared or wrong character set is the scanner's; what can be read is kept
+        warnings.simplefilter("ignore")
+        inherited.decode()
+        inherited.walk(_as_plain_text)
+    for keyword in _ALWAYS:
+        if keyword not in inherited:
+            setattr(inherited, keyword, None)
+    inherited.SpecificCharacterSet = "ISO_IR 192"
+    return inherited
+
+
+def _as_plain_text(ds: Dataset, element: DataElement) -> None:
+    """Turn person names into text that is encoded anew, and drop character sets of nested items."""
+    if element.VR == "PN" and element.value:
+        names = element.value if isinstance(element.value, Sequence) and not isinstance(element.value, str) else None
+        element.value = [str(name) for name in names] if names is not None else str(element.value)
+    elif element.keyword == "SpecificCharacterSet":
+        del ds[element.tag]
+
+
+def is_picture(header: Dataset) -> bool:
+    """Tell whether an instance is an image that a report can refer to."""
+    return bool(header.get("Rows")) and bool(header.get("Columns"))
+
+
+def stand_in(header: Dataset) -> Dataset:
+    """Describe an image in the words that highdicom knows, whatever class its scanner used.
+
+    highdicom refuses the retired ultrasound classes and a US Image with several frames. The true class goes into
+    every reference afterwards, by :func:`restore_sop_classes`.
+    """
+    frames = number_of_frames(header)
+    image = Dataset()
+    image.SOPClassUID = US_MULTI_FRAME_IMAGE if needs_frame_numbers(header) else US_IMAGE
+    image.SOPInstanceUID = header.SOPInstanceUID
+    image.StudyInstanceUID = header.StudyInstanceUID
+    image.SeriesInstanceUID = header.SeriesInstanceUID
+    image.Modality = "US"
+    image.Rows, image.Columns = int(header.Rows), int(header.Columns)
+    if needs_frame_numbers(header):
+        image.NumberOfFrames = frames
+    return image
+
+
+def needs_frame_numbers(header: Dataset) -> bool:
+    """Tell whether a reference to one picture of this instance must name the frame."""
+    return number_of_frames(header) > 1 or str(header.SOPClassUID) in _MULTI_FRAME
+
+
+def number_of_frames(header: Dataset) -> int:
+    """Read Number of Frames; 1 when absent."""
+    return max(1, int(header.get("NumberOfFrames") or 1))
+
+
+def restore_sop_classes(ds: Dataset, headers: Sequence[Dataset]) -> None:
+    """Put the true SOP class into every reference to one of the images."""
+    true_class = {str(header.SOPInstanceUID): str(header.SOPClassUID) for header in headers}
+
+    def restore(item: Dataset, element: DataElement) -> None:
+        if element.keyword == "ReferencedSOPClassUID":
+            element.value = true_class.get(str(item.get("ReferencedSOPInstanceUID", "")), element.value)
+
+    ds.walk(restore)
+
+
+def evidence_items(study_instance_uid: str, headers: Sequence[Dataset]) -> list[Dataset]:
+    """List images for Current Requested Procedure Evidence (PS3.3 C.17.2.2), by series, in the given order."""
+    by_series: dict[str, list[Dataset]] = {}
+    for header in headers:
+        reference = Dataset()
+        reference.ReferencedSOPClassUID = header.SOPClassUID
+        reference.ReferencedSOPInstanceUID = header.SOPInstanceUID
+        by_series.setdefault(str(header.SeriesInstanceUID), []).append(reference)
+    if not by_series:
+        return []
+    study = Dataset()
+    study.StudyInstanceUID = study_instance_uid
+    study.ReferencedSeriesSequence = []
+    for series_instance_uid, references in by_series.items():
+        series = Dataset()
+        series.SeriesInstanceUID = series_instance_uid
+        series.ReferencedSOPSequence = references
+        study.ReferencedSeriesSequence.append(series)
+    return [study]

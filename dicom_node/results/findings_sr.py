@@ -1,0 +1,172 @@
+"""The coded report: Comprehensive SR by PS3.16 TID 1500, always PRELIMINARY and UNVERIFIED.
+
+A report is made of every study, also when nothing was found and when nothing could be analysed: it then says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from highdicom.sr import (
+    DeviceObserverIdentifyingAttributes,
+    MeasurementReport,
+    ObservationContext,
+    ObserverContext,
+    SubjectContext,
+    SubjectContextFetus,
+)
+from pydicom import Dataset
+
+from dicom_node.domain.concept import Concept
+from dicom_node.domain.finding import Classification, Finding, NotAssessable
+from dicom_node.domain.result import NotAnalysed, StudyAnalysis
+from dicom_node.results import codes
+from dicom_node.results.document import Series, new_object
+from dicom_node.results.evidence import evidence_items, is_picture, restore_sop_classes, stand_in
+from dicom_node.results.groups import GroupWriter, coded
+from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
+
+KIND = "findings_sr"
+SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.88.33"  #: Comprehensive SR: what obstetric scanners and their PACS speak
+SERIES = Series(KIND, SOP_CLASS_UID, 901, "SR", "AI findings, investigational, not verified")
+FETUS_ID = "1"
+
+_DISCLAIMER = "Investigational AI result, made without a reader, not verified. Not for diagnosis."
+_ONE_FETUS = f'The images do not name the fetus: one fetus is assumed and called "{FETUS_ID}".'
+
+
+@dataclass(frozen=True, slots=True)
+class Predecessor:
+    """A report that an earlier version of the answer left in the PACS."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_instance_uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Whom a report is about, and what it says."""
+
+    name: str  #: fetus or mother
+    findings: tuple[Finding, ...]
+    not_analysed: tuple[NotAnalysed, ...]
+
+
+def subjects_of(analysis: StudyAnalysis) -> list[Subject]:
+    """Part the findings by subject: the fetus always has a report, the mother where a plane shows her.
+
+    A report has one subject (TID 1006), so a maternal cervix must not stand in the report of the fetus.
+    """
+    maternal = tuple(f for f in analysis.findings if _is_maternal(f))
+    fetal = tuple(f for f in analysis.findings if not _is_maternal(f))
+    fetus = Subject("fetus", fetal, analysis.not_analysed)
+    return [fetus, Subject("mother", maternal, ())] if maternal else [fetus]
+
+
+def build_report(
+    subject: Subject,
+    analysis: StudyAnalysis,
+    headers: Sequence[Dataset],
+    node: NodeIdentity,
+    previous: Sequence[Predecessor] = (),
+) -> Dataset:
+    """Build the report of one subject.
+
+    :param headers: of all instances that were looked at; at least one.
+    :param previous: the reports that this one replaces.
+    :raises NonConformantObject: when a finding speaks of an instance that is not among the headers.
+    """
+    pictures = [header for header in headers if is_picture(header)]
+    images = {str(header.SOPInstanceUID): stand_in(header) for header in pictures}
+    writer = GroupWriter(node, images, {algorithm.task: algorithm for algorithm in analysis.algorithms})
+    groups = [
+        writer.summary(outcome_of(subject), _comments(subject, analysis), analysis.study_instance_uid + subject.name),
+        *(writer.of_finding(finding) for finding in subject.findings),
+        *(writer.not_analysed(items) for items in _by_reason(subject.not_analysed)),
+    ]
+    content = MeasurementReport(
+        observation_context=_observation_context(subject, node),
+        procedure_reported=coded(codes.IMAGING_PROCEDURE),
+        imaging_measurements=groups,
+        referenced_images=list(images.values()) or None,
+    )[0]
+
+    ds = new_object(SERIES, subject.name, headers[0], analysis, node)
+    ds.InstanceNumber = 1 if subject.name == "fetus" else 2
+    ds.CompletionFlag = "COMPLETE"
+    ds.PreliminaryFlag = "PRELIMINARY"
+    ds.VerificationFlag = "UNVERIFIED"
+    ds.ReferencedPerformedProcedureStepSequence = []
+    ds.PerformedProcedureCodeSequence = [codes.code_item(codes.OBSTETRIC_ULTRASOUND)]
+    ds.CodingSchemeIdentificationSequence = [codes.private_scheme_item()]
+    if pictures:
+        ds.CurrentRequestedProcedureEvidenceSequence = evidence_items(analysis.study_instance_uid, pictures)
+    if previous:
+        ds.PredecessorDocumentsSequence = _predecessors(analysis.study_instance_uid, previous)
+    for element in content:
+        ds[element.tag] = element
+    restore_sop_classes(ds, pictures)
+    return ds
+
+
+def outcome_of(subject: Subject) -> Concept:
+    """Say how the run went as a whole (CID 6047)."""
+    answers = [finding for finding in subject.findings if not isinstance(finding, NotAssessable)]
+    if not subject.not_analysed:
+        return codes.ALL_SUCCEEDED_WITH_FINDINGS if answers else codes.ALL_SUCCEEDED_WITHOUT_FINDINGS
+    if answers:
+        return codes.SOME_FAILED_WITH_FINDINGS
+    return codes.SOME_FAILED_WITHOUT_FINDINGS if subject.findings else codes.NONE_SUCCEEDED
+
+
+def _is_maternal(finding: Finding) -> bool:
+    return isinstance(finding, Classification) and finding.value in codes.MATERNAL
+
+
+def _comments(subject: Subject, analysis: StudyAnalysis) -> list[str]:
+    comments = [_DISCLAIMER]
+    if subject.name == "fetus":
+        comments.append(_ONE_FETUS)
+    comments.extend(
+        f"{s.frames_analysed} of {s.frames_total} frames of instance {s.sop_instance_uid} were analysed."
+        for s in analysis.sampling
+    )
+    return comments
+
+
+def _by_reason(items: Sequence[NotAnalysed]) -> list[list[NotAnalysed]]:
+    """Put together what differs only in the frame number, so that a bad cine is one entry, not hundreds."""
+    together: dict[tuple[str, str, str | None, bool], list[NotAnalysed]] = {}
+    for item in items:
+        key = (item.sop_instance_uid, item.reason, item.task, item.frame_number is None)
+        together.setdefault(key, []).append(item)
+    return list(together.values())
+
+
+def _observation_context(subject: Subject, node: NodeIdentity) -> ObservationContext:
+    """Name the observer, this node (TID 1004), and the fetus (TID 1008); a report without subject is of the patient."""
+    device = DeviceObserverIdentifyingAttributes(
+        uid=node.device_uid,
+        name=node.ae_title,
+        manufacturer_name=MANUFACTURER,
+        model_name=MODEL_NAME,
+        serial_number=node.ae_title,
+    )
+    fetus = SubjectContext(coded(codes.FETUS), SubjectContextFetus(FETUS_ID)) if subject.name == "fetus" else None
+    return ObservationContext(
+        observer_device_context=ObserverContext(coded(codes.DEVICE), device), subject_context=fetus
+    )
+
+
+def _predecessors(study_instance_uid: str, previous: Sequence[Predecessor]) -> list[Dataset]:
+    """Name the reports that this one replaces (PS3.3 C.17.2, Predecessor Documents Sequence)."""
+    references = []
+    for report in previous:
+        reference = Dataset()
+        reference.SOPClassUID = report.sop_class_uid
+        reference.SOPInstanceUID = report.sop_instance_uid
+        reference.SeriesInstanceUID = report.series_instance_uid
+        references.append(reference)
+    return evidence_items(study_instance_uid, references)

@@ -1,0 +1,222 @@
+"""Findings as measurement groups of a report (PS3.16 TID 1410 and TID 1501)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    CodeContentItem,
+    CodedConcept,
+    ContentSequence,
+    FindingSite,
+    GraphicTypeValues,
+    ImageRegion,
+    Measurement,
+    MeasurementsAndQualitativeEvaluations,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    QualitativeEvaluation,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    SourceImageForRegion,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from pydicom import Dataset
+
+from dicom_node.domain import finding as found
+from dicom_node.domain.concept import Concept
+from dicom_node.domain.frame import FrameReference
+from dicom_node.domain.result import Algorithm, NotAnalysed
+from dicom_node.errors import NonConformantObject
+from dicom_node.results import codes
+from dicom_node.results.identity import NodeIdentity
+
+Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+
+
+@dataclass(slots=True)
+class GroupWriter:
+    """Writes groups about the images of one study.
+
+    :ivar images: the images as highdicom knows them (:func:`~dicom_node.results.evidence.stand_in`), by instance.
+    :ivar algorithms: who made the findings, by task.
+    """
+
+    node: NodeIdentity
+    images: Mapping[str, Dataset]
+    algorithms: Mapping[str, Algorithm]
+    _seen: Counter[str] = field(default_factory=Counter)
+
+    def of_finding(self, finding: found.Finding) -> Group:
+        """Write any finding as its group."""
+        match finding:
+            case found.Detection():
+                return self._detection(finding)
+            case found.Classification():
+                return self._classification(finding)
+            case found.Measurement():
+                return self._measurement(finding)
+            case found.Segmentation():
+                return self._segmentation(finding)
+            case found.NotAssessable():
+                return self._not_assessable(finding)
+
+    def summary(self, outcome: Concept, comments: Sequence[str], about: str) -> Group:
+        """Say how the run went; the first group of a report, and the only one when there is nothing else to say."""
+        group = MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking("AI run", "summary", about, ""),
+            qualitative_evaluations=[QualitativeEvaluation(coded(codes.RUN_SUMMARY), coded(outcome))],
+        )
+        return _commented(group, comments)
+
+    def not_analysed(self, items: Sequence[NotAnalysed]) -> Group:
+        """Say that one instance, or some of its frames, were not looked at. All items have one reason and task."""
+        first = items[0]
+        frames = [item.frame_number for item in items if item.frame_number is not None]
+        what = f"frame {', '.join(map(str, frames))}" if frames else "instance"
+        image = self.images.get(first.sop_instance_uid)
+        sources = [_source(image, frames)] if image is not None else None
+        text = f"{first.task}: {first.reason}" if first.task else first.reason
+        if image is None:
+            text += f" (instance {first.sop_instance_uid})"
+        group = MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking(
+                f"not analysed: {what}", first.sop_instance_uid, f"{frames}", f"{first.task}"
+            ),
+            finding_type=coded(codes.NOT_ANALYSED),
+            algorithm_id=self._algorithm(first.task),
+            source_images=sources,
+        )
+        return _commented(group, [text])
+
+    def _detection(self, finding: found.Detection) -> Group:
+        x0, y0, x1, y1 = finding.box_xyxy_px
+        corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))
+        return PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking_of(finding),
+            referenced_region=self._region(finding.frame, "polyline", corners),
+            finding_category=coded(codes.ANATOMICAL_STRUCTURE),
+            finding_type=coded(finding.structure),
+            finding_sites=[FindingSite(coded(finding.site))],
+            algorithm_id=self._algorithm(finding.task),
+            geometric_purpose=coded(codes.BOUNDED_BY),
+            measurements=[_certainty(finding.score)],
+        )
+
+    def _segmentation(self, finding: found.Segmentation) -> Group:
+        return PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking_of(finding),
+            referenced_region=self._region(finding.frame, finding.contour.kind, finding.contour.points_px),
+            finding_category=coded(codes.ANATOMICAL_STRUCTURE),
+            finding_type=coded(finding.structure),
+            algorithm_id=self._algorithm(finding.task),
+            measurements=[_certainty(finding.score)],
+        )
+
+    def _measurement(self, finding: found.Measurement) -> Group:
+        group = PlanarROIMeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking_of(finding),
+            referenced_region=self._region(finding.frame, finding.graphic.kind, finding.graphic.points_px),
+            finding_sites=[FindingSite(coded(finding.site))],
+            algorithm_id=self._algorithm(finding.task),
+            measurements=[
+                Measurement(coded(finding.quantity), round(finding.value, 2), coded(codes.UNITS[finding.unit]))
+            ],
+        )
+        return _commented(group, [f"no millimetres: {finding.qualifier}"] if finding.qualifier else [])
+
+    def _classification(self, finding: found.Classification) -> Group:
+        probabilities = []
+        for value, probability in finding.probabilities:
+            number = Measurement(coded(codes.PROBABILITY), round(probability, 4), coded(codes.NO_UNITS))
+            of_class = CodeContentItem(coded(codes.FINDING), coded(value), RelationshipTypeValues.HAS_CONCEPT_MOD)
+            number[0].ContentSequence = ContentSequence([of_class])
+            probabilities.append(number)
+        return MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking_of(finding),
+            finding_type=coded(finding.concept),
+            algorithm_id=self._algorithm(finding.task),
+            measurements=probabilities,
+            qualitative_evaluations=[QualitativeEvaluation(coded(finding.concept), coded(finding.value))],
+            source_images=self._sources(finding.frames),
+        )
+
+    def _not_assessable(self, finding: found.NotAssessable) -> Group:
+        group = MeasurementsAndQualitativeEvaluations(
+            tracking_identifier=self._tracking_of(finding),
+            finding_type=coded(codes.NOT_ASSESSABLE),
+            algorithm_id=self._algorithm(finding.task),
+            source_images=self._sources((finding.frame,)),
+        )
+        return _commented(group, [f"{finding.name}: {finding.reason}"])
+
+    def _tracking_of(self, finding: found.Finding) -> TrackingIdentifier:
+        frames = " ".join(f"{f.sop_instance_uid}/{f.frame_number}" for f in found.frames_of(finding))
+        return self._tracking(finding.name, frames, type(finding).__name__, finding.task)
+
+    def _tracking(self, name: str, where: str, what: str, task: str) -> TrackingIdentifier:
+        """Name a finding so that the same model on the same picture names it the same again."""
+        algorithm = self.algorithms.get(task)
+        model = f"{algorithm.name} {algorithm.version}" if algorithm else ""
+        uid = self.node.uid("tracking", where, what, task, name, model)
+        self._seen[uid] += 1
+        if self._seen[uid] > 1:
+            uid = self.node.uid(uid, str(self._seen[uid]))
+        return TrackingIdentifier(uid=uid, identifier=name)
+
+    def _algorithm(self, task: str | None) -> AlgorithmIdentification | None:
+        """Identify the model of a task (TID 4019); None when the task never had one, as when its model is missing."""
+        algorithm = self.algorithms.get(task or "")
+        if algorithm is None:
+            return None
+        return AlgorithmIdentification(
+            name=algorithm.name,
+            version=algorithm.version,
+            family=coded(codes.ARTIFICIAL_INTELLIGENCE),
+            parameters=[f"task={algorithm.task}", f"weights_sha256={algorithm.weights_sha256}"],
+        )
+
+    def _image(self, frame: FrameReference) -> Dataset:
+        try:
+            return self.images[frame.sop_instance_uid]
+        except KeyError:
+            raise NonConformantObject(
+                f"a finding speaks of instance {frame.sop_instance_uid}, which is not in evidence"
+            ) from None
+
+    def _region(self, frame: FrameReference, kind: str, points_px: found.Points) -> ImageRegion:
+        """Draw a shape on a frame (SCOORD, PS3.3 C.18.6)."""
+        image = self._image(frame)
+        source = SourceImageForRegion.from_source_image(image, [frame.frame_number] if frame.frame_number else None)
+        return ImageRegion(GraphicTypeValues(kind.upper()), np.asarray(points_px, dtype=np.float32), source)
+
+    def _sources(self, frames: Sequence[FrameReference]) -> list[SourceImageForMeasurementGroup]:
+        """Refer to frames, those of one instance together."""
+        numbers: dict[str, list[int]] = {}
+        for frame in frames:
+            self._image(frame)
+            numbers.setdefault(frame.sop_instance_uid, []).extend([frame.frame_number] if frame.frame_number else [])
+        return [_source(self.images[uid], listed) for uid, listed in numbers.items()]
+
+
+def _source(image: Dataset, frame_numbers: Sequence[int]) -> SourceImageForMeasurementGroup:
+    return SourceImageForMeasurementGroup.from_source_image(image, list(frame_numbers) or None)
+
+
+def _certainty(score: float) -> Measurement:
+    return Measurement(coded(codes.CERTAINTY), round(100 * score, 1), coded(codes.PERCENT))
+
+
+def coded(concept: Concept) -> CodedConcept:
+    """Give a concept in highdicom's words."""
+    return CodedConcept(concept.value, concept.scheme, concept.meaning)
+
+
+def _commented(group: Group, comments: Sequence[str]) -> Group:
+    for comment in comments:
+        group[0].ContentSequence.append(TextContentItem(coded(codes.COMMENT), comment, RelationshipTypeValues.CONTAINS))
+    return group
