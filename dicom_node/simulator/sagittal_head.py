@@ -49,13 +49,15 @@ def sagittal_head(rng: Generator, *, standard: bool = True) -> PhantomImage:
     y = height * np.clip(rng.normal(0.465, 0.04), 0.37, 0.56)
     turn = rng.normal(0.0, 5.0) if standard else rng.choice([-1.0, 1.0]) * rng.uniform(20.0, 55.0)
     pose = Pose(width - x if mirrored else x, y, unit, turn, mirrored)
-    face_and_brain = pose.to_px([[2.1, -1.2], [2.1, 0.3], [-0.7, -0.5], [-0.7, 1.5], [0.9, 1.9]])
+    face_and_brain = pose.to_px(
+        [[2.1, -1.2], [2.1, 0.3], [-1.8, -0.8], [1.0, -1.7], [-0.7, -0.5], [-0.7, 1.5], [0.9, 1.9]]
+    )
     canvas = Canvas(width, height, convex_view(rng, width, height, face_and_brain), rng)
-    draft = {name: rng.normal(mean, spread) for name, (mean, spread) in LAYOUT.items()}
+    draft = _draft(rng)
     _body_and_wall(canvas, pose)
     outlines = _head(canvas, pose, draft, standard=standard)
     outlines["nuchal_translucency"] = _nuchal_translucency(canvas, pose)
-    scanner = streaky(machine(rng, width), rng.uniform(1.1, 1.9))
+    scanner = streaky(machine(rng, width), rng.uniform(1.3, 2.4))
     pixels = burn_in(render(canvas.scene(), canvas.sector, scanner, rng), rng)
     return PhantomImage(
         pixels=pixels,
@@ -65,6 +67,15 @@ def sagittal_head(rng: Generator, *, standard: bool = True) -> PhantomImage:
         boxes=_boxes(outlines, width, height) if standard else {},
         weeks=float(rng.uniform(11.0, 14.0)),
     )
+
+
+def _draft(rng: Generator) -> dict[str, Points]:
+    """Draw centre and size of eight structures; the skin and the tip of the nose lie by its bone, not on their own."""
+    draft = {name: rng.normal(mean, spread) for name, (mean, spread) in LAYOUT.items()}
+    bone = draft["nasal_bone"][:2]
+    draft["nasal_skin"][:2] = bone + rng.normal([0.05, -0.135], [0.06, 0.012])
+    draft["nasal_tip"][:2] = bone + rng.normal([0.32, -0.19], [0.06, 0.04])
+    return draft
 
 
 def _boxes(outlines: dict[str, Points], width: int, height: int) -> dict[str, Box]:
@@ -82,9 +93,10 @@ def _boxes(outlines: dict[str, Points], width: int, height: int) -> dict[str, Bo
 def _body_and_wall(canvas: Canvas, pose: Pose) -> None:
     """Uterine wall behind, fluid in front, and the trunk that leaves the frame on the face's side."""
     rng = canvas.rng
-    bed = curve([[-4.5, 0.9 + rng.normal(0.0, 0.4)], [-2.2, 2.0], [0.3, 2.3], [3.2, 2.3], [7.0, rng.normal(2.0, 0.3)]])
+    gap = rng.uniform(-0.15, 0.2)  # between the back of the neck and the wall of the uterus
+    bed = curve([[-4.5, 0.9 + rng.normal(0.0, 0.4)], [-2.2, 1.9], [0.3, 2.1 + gap], [3.2, 2.15 + gap], [7.0, 2.0]])
     wall = np.vstack([bed, [[7.0, 9.0], [-4.5, 9.0]]])
-    canvas.tissue(pose.to_px(wall), rng.uniform(-9.0, -2.0), texture_db=4.5, texture_px=9.0)
+    canvas.tissue(pose.to_px(wall), rng.uniform(-12.0, -4.0), texture_db=4.5, texture_px=9.0)
     if chance(rng, 0.4):
         top = curve([[-5.0, rng.normal(-3.1, 0.3)], [-1.0, -3.2], [2.0, -3.2], [7.0, rng.normal(-2.9, 0.3)]])
         canvas.tissue(
@@ -97,7 +109,7 @@ def _body_and_wall(canvas: Canvas, pose: Pose) -> None:
             [[7.5, 1.9], [3.0, 1.9], [0.4, 1.75], [0.5, 0.5]],
         ]
     )
-    canvas.tissue(pose.to_px(trunk), rng.uniform(-7.0, -1.0), texture_db=4.0, texture_px=8.0)
+    canvas.tissue(pose.to_px(trunk), rng.uniform(-11.0, -4.0), texture_db=4.0, texture_px=8.0)
     canvas.surface(pose.to_px(trunk[25:40]), rng.uniform(0.0, 10.0), 0.05 * pose.unit_px, directivity=2.0, gaps=0.3)
     for _ in range(int(rng.integers(3, 9))):
         start = rng.uniform([2.4, 0.3], [5.0, 1.6])
@@ -111,15 +123,19 @@ def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: boo
     """Cranium, brain and face; returns the outline of each of eight structures in image coordinates."""
     rng, unit = canvas.rng, pose.unit_px
     skull = arc(-0.3, -0.3, rng.normal(1.62, 0.08), rng.normal(2.05, 0.08), 0.0, 360.0)
-    canvas.tissue(pose.to_px(skull), rng.uniform(-16.0, -10.0), texture_db=4.5, texture_px=0.13 * unit)
+    canvas.tissue(pose.to_px(skull), rng.uniform(-19.0, -12.0), texture_db=4.5, texture_px=0.09 * unit)
     _choroid(canvas, pose)
+    bone, tip = draft["nasal_bone"], draft["nasal_tip"]
+    profile = [(bone[0] - 0.15, bone[1] - 0.2), (tip[0], tip[1] - 0.05), (tip[0] + 0.2, tip[1] + 0.15)]
     face = np.vstack(
         [
-            curve([[0.9, -1.6], [1.25, -1.25], [1.75, -1.15], [2.1, -0.6], [2.15, -0.2], [1.9, 0.35], [1.6, 0.7]]),
+            curve([[0.8, -1.5], *profile, [2.15, -0.65], [2.15, -0.2], [1.9, 0.35], [1.6, 0.7]]),
             [[0.6, 1.0], [0.5, -0.6]],
         ]
     )
-    canvas.tissue(pose.to_px(face), rng.uniform(-12.0, -6.0), texture_db=4.5, texture_px=0.12 * unit)
+    canvas.tissue(
+        pose.to_px(face), rng.uniform(-16.0, -9.0), softness_px=0.06 * unit, texture_db=4.5, texture_px=0.09 * unit
+    )
     canvas.surface(
         pose.to_px(arc(-0.3, -0.3, 1.6, 2.05, 215.0, 325.0)),
         rng.uniform(10.0, 20.0),
@@ -138,12 +154,12 @@ def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: boo
     )
     outlines["cisterna_magna"] = _walled_slit(canvas, pose, draft["cisterna_magna"], upper_db=rng.uniform(0.0, 9.0))
     occiput = curve([[-1.25, 1.25], [-0.7, 1.6], [0.0, 1.73], [0.75, 1.75], [1.3, 1.72]])
-    canvas.surface(pose.to_px(occiput), rng.uniform(10.0, 19.0), 0.1 * unit, directivity=2.5, gaps=0.2, loss_db=0.1)
+    canvas.surface(pose.to_px(occiput), rng.uniform(10.0, 19.0), 0.075 * unit, directivity=2.5, gaps=0.2, loss_db=0.1)
     outlines["palate"] = _palate(canvas, pose, draft["palate"])
     shown = 1.0 if standard else 0.0
-    outlines["nasal_bone"] = _dash(canvas, pose, draft["nasal_bone"], shown * rng.uniform(14.0, 21.0), 0.7)
-    outlines["nasal_skin"] = _dash(canvas, pose, draft["nasal_skin"], shown * rng.uniform(9.0, 17.0), 0.6)
-    outlines["nasal_tip"] = _dash(canvas, pose, draft["nasal_tip"], shown * rng.uniform(8.0, 17.0), 0.6)
+    outlines["nasal_bone"] = _dash(canvas, pose, draft["nasal_bone"], shown * rng.uniform(13.0, 20.0), 0.55)
+    outlines["nasal_skin"] = _dash(canvas, pose, draft["nasal_skin"], shown * rng.uniform(8.0, 16.0), 0.5)
+    outlines["nasal_tip"] = _dash(canvas, pose, draft["nasal_tip"], shown * rng.uniform(8.0, 16.0), 0.5)
     return outlines
 
 
@@ -154,7 +170,7 @@ def _choroid(canvas: Canvas, pose: Pose) -> None:
     canvas.tissue(pose.to_px(front), rng.uniform(-30.0, -16.0), softness_px=4.0)
     canvas.tissue(
         pose.to_px(blob(rng, -1.0, -0.4, 0.6, 1.2, 0.08)),
-        rng.uniform(-10.0, -4.0),
+        rng.uniform(-13.0, -6.0),
         texture_db=5.0,
         texture_px=0.12 * pose.unit_px,
         softness_px=6.0,
@@ -185,10 +201,10 @@ def _walled_slit(canvas: Canvas, pose: Pose, draft: Points, *, upper_db: float) 
     upper = np.stack([x + across * width, middle - lens], axis=1)
     lower = np.stack([x + across * width, middle + lens], axis=1)
     canvas.tissue(pose.to_px(np.vstack([upper, lower[::-1]])), canvas.rng.uniform(-46.0, -32.0), softness_px=1.0)
-    thickness = 0.07 * pose.unit_px
+    thickness = 0.055 * pose.unit_px
     rise = np.array([0.0, height * 0.1])
     canvas.surface(pose.to_px(upper - rise), upper_db, thickness, directivity=2.0, gaps=0.1)
-    canvas.surface(pose.to_px(lower + rise), canvas.rng.uniform(-2.0, 10.0), thickness, directivity=2.0, gaps=0.2)
+    canvas.surface(pose.to_px(lower + rise), canvas.rng.uniform(-4.0, 7.0), thickness, directivity=2.0, gaps=0.3)
     return pose.to_px([[x - width / 2, y - height / 2], [x + width / 2, y + height / 2]])
 
 
@@ -198,17 +214,18 @@ def _palate(canvas: Canvas, pose: Pose, draft: Points) -> Points:
     x, y, width, height = draft
     left, right, top, bottom = x - width / 2, x + width / 2, y - height / 2, y + height / 2
     canvas.tissue(
-        pose.to_px(blob(rng, x, y, width * 0.45, height * 0.42, 0.06)), rng.uniform(-9.0, -3.0), texture_db=3.0
+        pose.to_px(blob(rng, x, y, width * 0.45, height * 0.42, 0.06)), rng.uniform(-6.0, 0.0), texture_db=4.0
     )
-    upper = curve([[left, bottom - 0.35 * height], [x - 0.1 * width, top + 0.3 * height], [right - 0.25 * width, top]])
-    lower = curve([[left + 0.1 * width, bottom], [x + 0.1 * width, bottom - 0.15 * height], [right, y]])
-    front = curve([[right - 0.25 * width, top], [right, top + 0.25 * height], [right, y]])
-    for limb, level in ((upper, 20.0), (lower, 17.0), (front, 13.0)):
+    ridge = x + rng.uniform(0.05, 0.3) * width
+    upper = curve([[left, bottom - 0.1 * height], [x - 0.2 * width, y], [ridge, top + 0.08 * height]])
+    lower = curve([[left + 0.2 * width, bottom], [x + 0.15 * width, y + 0.3 * height], [right, y + 0.2 * height]])
+    front = curve([[ridge, top + 0.08 * height], [right - 0.1 * width, y], [right, bottom - 0.2 * height]])
+    for limb, level in ((upper, 19.0), (lower, 9.0), (front, 15.0)):
         canvas.surface(
             pose.to_px(limb),
             level + rng.uniform(-5.0, 2.0),
-            rng.uniform(0.08, 0.16) * pose.unit_px,
-            gaps=0.15,
+            rng.uniform(0.08, 0.14) * pose.unit_px,
+            gaps=0.1,
             loss_db=0.1,
         )
     return pose.to_px([[left, top], [right, bottom]])
@@ -221,7 +238,7 @@ def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float
         [[x - 0.45 * width, y + 0.1 * height], [x, y - 0.1 * height], [x + 0.45 * width, y + 0.1 * height]], 16
     )
     if echo_db > 0.0:
-        canvas.surface(pose.to_px(line), echo_db, fill * height * pose.unit_px, directivity=1.0)
+        canvas.surface(pose.to_px(line), echo_db, fill * height * pose.unit_px, directivity=1.0, gaps=0.02)
     return pose.to_px([[x - width / 2, y - height / 2], [x + width / 2, y + height / 2]])
 
 
@@ -238,7 +255,7 @@ def _nuchal_translucency(canvas: Canvas, pose: Pose) -> Points:
     upper = np.stack([x, level + sag - swell / 2], axis=1)
     lower = np.stack([x, level + sag + swell / 2], axis=1)
     canvas.tissue(pose.to_px(np.vstack([upper, lower[::-1]])), rng.uniform(-46.0, -36.0), softness_px=1.0)
-    line = rng.uniform(0.05, 0.09)
+    line = rng.uniform(0.045, 0.075)
     gap = np.array([0.0, line / 2])
     canvas.surface(pose.to_px(upper - gap), rng.uniform(6.0, 16.0), line * pose.unit_px, directivity=3.0, gaps=0.1)
     canvas.surface(pose.to_px(lower + gap), rng.uniform(10.0, 20.0), line * pose.unit_px, directivity=3.0, gaps=0.08)
