@@ -57,6 +57,7 @@ def request_commitment(
     proposals = [Proposal(StorageCommitmentPushModel, SYNTAXES)]
     handlers = [(evt.EVT_N_EVENT_REPORT, take_report)]
     with associate(peer, calling_ae_title, proposals, timeouts, handlers) as association:
+        begun = time.monotonic()
         status, _ = association.send_n_action(
             action_information(transaction_uid, references),
             REQUEST_COMMITMENT,
@@ -64,7 +65,7 @@ def request_commitment(
             StorageCommitmentPushModelInstance,
         )
         if "Status" not in status:
-            raise no_answer(peer, association, timeouts)
+            raise no_answer(peer, association, timeouts, time.monotonic() - begun)
         if status.Status != 0:
             comment = f" ({status.ErrorComment})" if status.get("ErrorComment") else ""
             kind = PermanentDeliveryError if status.Status in PERMANENT else TransientDeliveryError
@@ -87,6 +88,7 @@ def report_commitment(
     event_type, information = event_information(report)
     proposals = [Proposal(StorageCommitmentPushModel, SYNTAXES, as_scp=True)]
     with associate(peer, calling_ae_title, proposals, timeouts) as association:
+        begun = time.monotonic()
         try:
             status, _ = association.send_n_event_report(
                 information, event_type, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
@@ -94,7 +96,7 @@ def report_commitment(
         except ValueError as error:  # pynetdicom: the scanner did not grant us the SCP role
             raise PermanentDeliveryError(f"{peer} does not let us report: it granted no SCP role") from error
         if "Status" not in status:
-            raise no_answer(peer, association, timeouts)
+            raise no_answer(peer, association, timeouts, time.monotonic() - begun)
         if status.Status != 0:
             raise TransientDeliveryError(
                 f"{peer} answered the commitment report with {status.Status:04X}", status=status.Status

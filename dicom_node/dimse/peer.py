@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -94,15 +95,18 @@ def associate(
         connected = True
         _prepare_socket(event.assoc.dul.socket.socket, timeouts)
 
-    association = ae.associate(
-        peer.host,
-        peer.port,
-        ae_title=peer.ae_title,
-        max_pdu=UNLIMITED_PDU,
-        ext_neg=[build_role(UID(p.sop_class_uid), scp_role=True) for p in proposals if p.as_scp],
-        evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
-        tls_args=(ssl.create_default_context(), peer.host) if peer.tls else None,
-    )
+    try:
+        association = ae.associate(
+            peer.host,
+            peer.port,
+            ae_title=peer.ae_title,
+            max_pdu=UNLIMITED_PDU,
+            ext_neg=[build_role(UID(p.sop_class_uid), scp_role=True) for p in proposals if p.as_scp],
+            evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
+            tls_args=(ssl.create_default_context(), peer.host) if peer.tls else None,
+        )
+    except OSError as error:
+        raise TransientDeliveryError(f"{peer} could not be reached: {error.strerror}") from error
     if not association.is_established:
         raise _why_not(peer, association, timeouts, connected=connected)
     try:
@@ -122,20 +126,21 @@ def echo(peer: Peer, calling_ae_title: str, timeouts: Timeouts | None = None) ->
     timeouts = timeouts or Timeouts()
     proposals = [Proposal(Verification, ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1"))]
     with associate(peer, calling_ae_title, proposals, timeouts) as association:
+        begun = time.monotonic()
         status = association.send_c_echo()
         if "Status" not in status:
-            raise TransientDeliveryError(f"{peer} did not answer the C-ECHO within {timeouts.dimse_s:g} s")
+            raise no_answer(peer, association, timeouts, time.monotonic() - begun)
         if status.Status != 0:
             raise TransientDeliveryError(f"{peer} answered the C-ECHO with {status.Status:04X}", status=status.Status)
 
 
-def no_answer(peer: Peer, association: Association, timeouts: Timeouts) -> TransientDeliveryError:
-    """Say why an answer is missing: the peer aborted, the connection broke, or it was silent for too long."""
+def no_answer(peer: Peer, association: Association, timeouts: Timeouts, waited_s: float) -> TransientDeliveryError:
+    """Say why an answer is missing: the peer aborted, was silent for too long, or the connection broke."""
     if association.acse.is_aborted("a-abort"):
         return TransientDeliveryError(f"{peer} aborted the association")
-    if association.acse.is_aborted("a-p-abort") or not association.dul.is_alive():
-        return TransientDeliveryError(f"the connection with {peer} broke")
-    return TransientDeliveryError(f"{peer} did not answer within {timeouts.dimse_s:g} s")
+    if waited_s >= timeouts.dimse_s:
+        return TransientDeliveryError(f"{peer} did not answer within {timeouts.dimse_s:g} s")
+    return TransientDeliveryError(f"the connection with {peer} broke")
 
 
 def _prepare_socket(sock: socket.socket, timeouts: Timeouts) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,8 +89,8 @@ def send_instances(
             with associate(peer, calling_ae_title, proposals, timeouts) as association:
                 for place, file in files.items():
                     outcomes[place] = _send(association, peer, file, timeouts)
-                    if outcomes[place].status is None and not association.is_established:
-                        break
+                    if outcomes[place].status is None and isinstance(outcomes[place].error, TransientDeliveryError):
+                        break  # there is no association any more
         except DeliveryError as error:
             lost: DeliveryError = error
         else:
@@ -141,6 +142,7 @@ def _send(association: Association, peer: Peer, file: _File, timeouts: Timeouts)
         for context in association.accepted_contexts
         if context.abstract_syntax == file.sop_class_uid
     }
+    begun = time.monotonic()
     try:
         if str(file.transfer_syntax_uid) in accepted:
             status = association.send_c_store(file.path)
@@ -155,11 +157,11 @@ def _send(association: Association, peer: Peer, file: _File, timeouts: Timeouts)
                 ),
             )
     except RuntimeError:  # pynetdicom: the association is gone
-        return Outcome(file.path, error=no_answer(peer, association, timeouts))
+        return Outcome(file.path, error=no_answer(peer, association, timeouts, time.monotonic() - begun))
     except (OSError, ValueError, AttributeError, InvalidDicomError) as error:
         return Outcome(file.path, error=PermanentDeliveryError(f"{file.path.name} cannot be sent: {error}"))
     if "Status" not in status:
-        return Outcome(file.path, error=no_answer(peer, association, timeouts))
+        return Outcome(file.path, error=no_answer(peer, association, timeouts, time.monotonic() - begun))
     return _judge(peer, file.path, int(status.Status), str(status.get("ErrorComment", "") or ""))
 
 

@@ -1,0 +1,147 @@
+"""What many tests share: databases of both kinds, a real Orthanc, free ports, and waiting for something to happen."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # synthetic, fake_pacs and their like are imported by name
+
+POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
+ORTHANC = "/usr/sbin/Orthanc"
+_numbers = itertools.count()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let one thing pass: pynetdicom leaves the socket of a refused connection to the garbage collector."""
+    config.addinivalue_line(
+        "filterwarnings", "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
+    )
+
+
+def free_port() -> int:
+    """Give a loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def wait_until(condition: Callable[[], object], timeout_s: float = 20, what: str = "it") -> None:
+    """Wait until a condition holds, or fail."""
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {timeout_s} s")
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """Start a private PostgreSQL cluster on loopback; gives the URL of its empty database."""
+    folder = Path(tempfile.mkdtemp(prefix="dicom-node-pg-"))
+    user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
+    if user:
+        shutil.chown(folder, user)
+    port = free_port()
+
+    def run(*command: str) -> None:
+        subprocess.run(command, check=True, user=user, cwd=folder, stdout=subprocess.DEVNULL, timeout=60)
+
+    data = str(folder / "data")
+    run(str(POSTGRESQL / "initdb"), "-D", data, "-U", "node", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
+    run(str(POSTGRESQL / "pg_ctl"), "-D", data, "-w", "-l", str(folder / "log"), "-o", options, "start")
+    try:
+        yield f"postgresql+psycopg://node@127.0.0.1:{port}/postgres"
+    finally:
+        run(str(POSTGRESQL / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """Name a database file of its own."""
+    return f"sqlite:///{tmp_path / 'node.sqlite'}"
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """Create a database of its own on the private server."""
+    name = f"node_{next(_numbers)}"
+    with psycopg.connect(postgresql_server.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    return postgresql_server.removesuffix("postgres") + name
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """Give an empty database, once of each kind."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc: a real PACS with storage commitment."""
+
+    ae_title: str
+    host: str
+    port: int
+    http_port: int
+    node_ae_title: str
+    node_port: int
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """Start Orthanc on loopback. It knows the node as DICOM_NODE on ``node_port``, where nobody listens yet."""
+    it = Orthanc("ORTHANC", "127.0.0.1", free_port(), free_port(), "DICOM_NODE", free_port())
+    folder = tmp_path / "orthanc"
+    folder.mkdir()
+    (folder / "orthanc.json").write_text(
+        json.dumps(
+            {
+                "Name": "test",
+                "StorageDirectory": str(folder / "storage"),
+                "IndexDirectory": str(folder / "storage"),
+                "Plugins": [],
+                "HttpPort": it.http_port,
+                "RemoteAccessAllowed": False,
+                "AuthenticationEnabled": False,
+                "DicomAet": it.ae_title,
+                "DicomPort": it.port,
+                "DicomCheckCalledAet": True,
+                "DicomModalities": {"node": [it.node_ae_title, "127.0.0.1", it.node_port]},
+            }
+        ),
+        encoding="utf-8",
+    )
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
+    try:
+        wait_until(lambda: process.poll() is not None or _listens(it.port), what="Orthanc's start")
+        assert process.poll() is None, (folder / "log").read_text(encoding="utf-8", errors="replace")
+        yield it
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(0.5)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
