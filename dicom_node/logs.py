@@ -36,5 +36,7 @@ def set_up_logging(settings: Logging, process: str) -> None:
     text = f"%(asctime)s %(levelname)-7s {process:<10} %(message)s"
     handler.setFormatter(JsonFormatter() if settings.format == "json" else logging.Formatter(text))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-    for chatty in ("pynetdicom", "alembic", "sqlalchemy", "dbos", "uvicorn.access", "PIL", "matplotlib"):
+    # What pydicom finds odd in a scanner's data set is told by us, once and in words.
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
+    for chatty in ("pynetdicom", "alembic", "sqlalchemy", "dbos", "uvicorn", "PIL", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

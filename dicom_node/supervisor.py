@@ -62,7 +62,7 @@ def supervise(config: Config, config_path: Path, stop: threading.Event) -> int:
 def _keep_running(child: Child, now: float) -> None:
     if child.process is None:
         if now >= child.restart_at:
-            child.process = subprocess.Popen(child.command, env=_environment())  # noqa: S603 - our own command line
+            child.process = subprocess.Popen(child.command, env=_environment())
             child.started_at = now
             logger.info("%s started, pid %d", child.name, child.process.pid, extra={"action": "role_started"})
         return

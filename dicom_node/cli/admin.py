@@ -31,9 +31,9 @@ def list_ae(config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -
         return
     print_table(
         "Scanners (may send)",
-        ["AE title", "host", "port", "complete after", "at the latest"],
+        ["AE title", "host", "complete after", "at the latest"],
         [
-            (s.ae_title, s.host or "any", s.port, f"{s.quiet_seconds:g} s quiet", f"{s.cap_seconds:g} s")
+            (s.ae_title, s.host or "any", f"{s.quiet_seconds:g} s quiet", f"{s.cap_seconds:g} s")
             for s in settings.scanners
         ],
     )
@@ -64,10 +64,16 @@ def add_ae(
         entry = {"ae_title": peer, "host": host, "quiet_seconds": quiet_seconds, "cap_seconds": cap_seconds}
         add_scanner(config_path, entry)
     else:
-        ae_title, peer_host, port = parse_peer(peer)
+        to = parse_peer(peer)
         add_destination(
             config_path,
-            {"name": destination, "ae_title": ae_title, "host": peer_host, "port": port, "commitment": commitment},
+            {
+                "name": destination,
+                "ae_title": to.ae_title,
+                "host": to.host,
+                "port": to.port,
+                "commitment": commitment,
+            },
         )
     console.print(f"added to {config_path}")
 

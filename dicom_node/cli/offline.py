@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, console, print_json, print_table
+from dicom_node.cli.peers import send
 from dicom_node.config import Config, load_config
 from dicom_node.errors import BadInput
 
@@ -25,12 +26,15 @@ def analyse(
     as_json: AsJson = False,
 ) -> None:
     """Analyse DICOM files offline: DICOM in; reports, captures and PNG previews out."""
-    from dicom_node.bootstrap import analyse_offline
+    from datetime import UTC, datetime
+
+    from dicom_node.bootstrap import load_examiner
+    from dicom_node.pipeline.offline import analyse_files
 
     path = config_path or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     settings = load_config(path) if path else Config()
-    with console.status("loading models"):
-        answers = analyse_offline(files, out, settings)
+    with console.status("analysing"):
+        answers = analyse_files(files, out, load_examiner(settings), settings, datetime.now(UTC))
     if as_json:
         print_json([answer.as_json() for answer in answers])
         return
@@ -51,7 +55,8 @@ def analyse(
             ],
         )
         print_table("Written", ["kind", "file"], answer.written)
-        print_table("Held back by the conformance gate", ["kind", "why"], answer.quarantined)
+        if answer.quarantined:
+            print_table("Held back by the conformance gate", ["kind", "why"], answer.quarantined)
     if any(answer.quarantined for answer in answers):
         raise typer.Exit(1)
 
@@ -69,16 +74,17 @@ def simulate(
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
 ) -> None:
     """Make ultrasound studies: from phantoms, or by wrapping a folder of images as US Image or cine."""
-    from dicom_node.bootstrap import make_studies, send_files
+    from dicom_node.simulator.studies import demo_studies, wrap_images
 
-    if from_images is not None and not from_images.is_dir():
+    if from_images is None:
+        studies = demo_studies(out, seed)
+    elif from_images.is_dir():
+        studies = wrap_images(
+            from_images, out, stills=not cine, cines=cine, limit=limit, seed=seed, mm_per_px=mm_per_px
+        )
+    else:
         raise BadInput(f"{from_images} is not a folder")
-    files = make_studies(out, from_images, limit=limit, cine=cine, mm_per_px=mm_per_px, seed=seed)
-    console.print(f"{len(files)} instances written to {out}")
+    files = [file for study in studies for file in study.files]
+    console.print(f"{len(studies)} studies with {len(files)} instances written to {out}")
     if to is not None:
-        from dicom_node.cli.options import parse_peer
-
-        failed = [error for _, error in send_files(files, parse_peer(to), calling) if error]
-        console.print(f"{len(files) - len(failed)} of {len(files)} sent to {to}")
-        if failed:
-            raise typer.Exit(1)
+        send(files, to, calling)

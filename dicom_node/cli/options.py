@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from dicom_node.dimse.peer import Peer
 from dicom_node.errors import InvalidIdentifier
 
 console = Console()
@@ -38,7 +39,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         console.print(f"{title}: none")
 
 
-def parse_peer(text: str) -> tuple[str, str, int]:
+def parse_peer(text: str) -> Peer:
     """Read ``AE@HOST:PORT``.
 
     :raises InvalidIdentifier: when it is not of that form.
@@ -47,4 +48,4 @@ def parse_peer(text: str) -> tuple[str, str, int]:
     host, colon, port = address.rpartition(":")
     if not (at and colon and ae_title and host and port.isdigit()):
         raise InvalidIdentifier(f"{text!r} is not AE@HOST:PORT, such as ORTHANC@127.0.0.1:4242")
-    return ae_title, host, int(port)
+    return Peer(ae_title, host, int(port))

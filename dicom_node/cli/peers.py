@@ -27,11 +27,13 @@ def send(
     calling: Annotated[str, typer.Option("--from", help="The AE title to call with.")] = "DICOM_NODE",
 ) -> None:
     """Send DICOM files as a scanner would, all on one association."""
-    from dicom_node.bootstrap import send_files
+    from dicom_node.dimse.storage_scu import send_instances
+    from dicom_node.pipeline.files import expand
 
-    outcomes = send_files(files, parse_peer(to), calling)
-    failed = [(path, error) for path, error in outcomes if error]
-    print_table("Not sent", ["file", "why"], failed)
+    outcomes = send_instances(parse_peer(to), calling, expand(files))
+    failed = [(outcome.path, outcome.error) for outcome in outcomes if outcome.error]
+    if failed:
+        print_table("Not sent", ["file", "why"], failed)
     console.print(f"{len(outcomes) - len(failed)} of {len(outcomes)} sent to {to}")
     if failed:
         raise typer.Exit(1)
@@ -42,22 +44,26 @@ def echo(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Ask a destination whether it is there (C-ECHO), and say which step failed."""
-    from dicom_node.bootstrap import echo_peer
+    import time
+
+    from dicom_node.dimse.peer import Peer
+    from dicom_node.dimse.peer import echo as send_echo
 
     settings = load_config(config_path)
     destination = settings.destination(name)
     if destination is not None:
-        peer = (destination.ae_title, destination.host, destination.port)
+        peer = Peer(destination.ae_title, destination.host, destination.port, destination.tls)
     elif "@" in name:
         peer = parse_peer(name)
     else:
         raise ConfigError(f"{config_path}: no destination named {name!r}")
+    begun = time.monotonic()
     try:
-        seconds = echo_peer(peer, settings.node.ae_title)
+        send_echo(peer, settings.node.ae_title)
     except DeliveryError as error:
-        console.print(f"[red]{name} does not answer[/red]: {error}")
+        console.print(f"[red]no answer[/red]: {error}")
         raise typer.Exit(1) from error
-    console.print(f"{name} answered in {seconds * 1000:.0f} ms")
+    console.print(f"{name} answered in {(time.monotonic() - begun) * 1000:.0f} ms")
 
 
 def preflight(
@@ -65,9 +71,9 @@ def preflight(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Before go-live: does the destination answer, and which of our objects would it take, in which syntax?"""
-    from dicom_node.bootstrap import preflight_destination
+    from dicom_node.pipeline.preflight import check_destination
 
-    checks = preflight_destination(load_config(config_path), destination)
+    checks = check_destination(load_config(config_path), destination)
     print_table(
         f"Preflight of {destination}",
         ["check", "result", "detail"],

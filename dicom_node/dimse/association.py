@@ -183,8 +183,9 @@ class Association:
             Element.STATUS: answer.status,
         }
         for element, sources in _ECHOED.items():
-            if text := command.text(*sources):
-                values[element] = text
+            echoed = next((command[source] for source in sources if source in command), None)
+            if echoed is not None:
+                values[element] = echoed
         if answer.comment:
             values[Element.ERROR_COMMENT] = answer.comment
         self._connection.send_message(context.id, encode(values), None, self._peer_maximum)

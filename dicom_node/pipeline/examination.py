@@ -5,25 +5,43 @@ One bad instance, one bad frame or one failing task becomes "not analysed: why";
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset
+from pydicom import Dataset, dcmread
 
 from dicom_node.domain.finding import Classification, Finding
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
-from dicom_node.errors import BadInput, ModelError, UndecodableFrame
-from dicom_node.imaging.frames import Instance, frames_of, one_frame, open_instance, sample_frame_numbers
+from dicom_node.errors import BadInput, ModelError, NoPixelData
+from dicom_node.imaging.frames import (
+    Instance,
+    colour_share,
+    frames_of,
+    one_frame,
+    open_instance,
+    sample_frame_numbers,
+)
 from dicom_node.inference.task import Task
 
 logger = logging.getLogger(__name__)
 
 GATE = "planes"
 PLANE = "plane"  #: name of the gate's classification
+#: A frame with a larger coloured share is Doppler or a rendered volume. Coloured text and scales stay far below.
+MOST_COLOUR = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInstance:
+    """One received instance: its name as the scanner gave it, and where its bytes lie."""
+
+    sop_instance_uid: str
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +57,10 @@ class Examination:
     not_analysed: tuple[NotAnalysed, ...]
     sampling: tuple[CineSampling, ...]
     key_frames: tuple[tuple[FrameReference, Path], ...]
+
+    def with_set_aside(self, items: Sequence[NotAnalysed]) -> Examination:
+        """Give the same examination with instances that were never opened, named first."""
+        return dataclasses.replace(self, not_analysed=(*items, *self.not_analysed))
 
 
 class Examiner:
@@ -59,37 +81,33 @@ class Examiner:
         self._missing = dict(missing)
         self._batch_size = batch_size
 
-    def examine(self, paths: Iterable[Path], max_frames: int) -> Examination:
+    def examine(self, instances: Iterable[StoredInstance], max_frames: int) -> Examination:
         """Look at every instance of a study, at most ``max_frames`` evenly spaced frames of each cine."""
         headers: list[Dataset] = []
         findings: list[Finding] = []
         not_analysed: list[NotAnalysed] = []
         sampling: list[CineSampling] = []
         key_frames: list[tuple[FrameReference, Path]] = []
-        for path in paths:
+        for stored in instances:
+            uid = stored.sop_instance_uid
             try:
-                instance = open_instance(path)
-            except BadInput as error:
-                not_analysed.append(NotAnalysed(error_uid(path), str(error)))
-                continue
-            uid = instance.sop_instance_uid
-            try:
+                instance = open_instance(stored.path)
+                headers.append(instance.header)
                 seen = self._look_at(instance, max_frames, not_analysed)
+            except NoPixelData as error:
+                headers.append(dcmread(stored.path))  # a scanner's report is evidence too, and names the patient
+                not_analysed.append(NotAnalysed(uid, str(error)))
+                continue
             except BadInput as error:
                 not_analysed.append(NotAnalysed(uid, str(error)))
-                if instance.number_of_frames:
-                    headers.append(instance.header)
                 continue
-            headers.append(instance.header)
             for frame in choose_key_frames(seen):
                 findings.extend(frame.findings)
-                key_frames.append((frame.reference, path))
+                key_frames.append((frame.reference, stored.path))
                 not_analysed.extend(self._missing_for(frame))
             if instance.number_of_frames > 1:
                 sampling.append(CineSampling(uid, instance.number_of_frames, len(seen)))
-        return Examination(
-            tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames)
-        )
+        return Examination(tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames))
 
     def _look_at(self, instance: Instance, max_frames: int, not_analysed: list[NotAnalysed]) -> list[SeenFrame]:
         """Look at the sampled frames of one instance, a batch at a time."""
@@ -117,10 +135,8 @@ class Examiner:
                 answers = task.predict(accepted)
             except Exception as error:  # a failing task must not cost the study; its failure is reported
                 logger.exception("task %s failed", task.name)
-                not_analysed.extend(
-                    NotAnalysed(f.reference.sop_instance_uid, f"the task failed: {error}", f.reference.frame_number, task.name)
-                    for f in accepted
-                )
+                reason = f"the task failed: {error}"
+                not_analysed.extend(_not_analysed(frame.reference, reason, task.name) for frame in accepted)
                 continue
             for answer in answers:
                 reference = answer.frames[0] if isinstance(answer, Classification) else answer.frame
@@ -132,8 +148,7 @@ class Examiner:
 
     def _missing_for(self, frame: SeenFrame) -> list[NotAnalysed]:
         """Say which configured tasks did not look at a frame because their model is not installed."""
-        uid, number = frame.reference.sop_instance_uid, frame.reference.frame_number
-        return [NotAnalysed(uid, reason, number, task) for task, reason in self._missing.items()]
+        return [_not_analysed(frame.reference, reason, task) for task, reason in self._missing.items()]
 
 
 def render_frames(key_frames: Iterable[tuple[FrameReference, Path]]) -> dict[FrameReference, Frame]:
@@ -142,18 +157,19 @@ def render_frames(key_frames: Iterable[tuple[FrameReference, Path]]) -> dict[Fra
 
 
 def _decodable(instance: Instance, numbers: Sequence[int], not_analysed: list[NotAnalysed]) -> Iterator[Frame]:
-    """Give the frames that can be decoded; note the others, and fail when there is none at all."""
-    bad: list[NotAnalysed] = []
-    good = 0
+    """Give the frames that can be looked at, and note the others with their reason."""
     for item in frames_of(instance, numbers):
-        if isinstance(item, Frame):
-            good += 1
-            yield item
+        if isinstance(item, NotAnalysed):
+            not_analysed.append(item)
+        elif colour_share(item.pixels) > MOST_COLOUR:
+            reason = "colour Doppler or a rendered volume: the models know grey-scale pictures only"
+            not_analysed.append(NotAnalysed(instance.sop_instance_uid, reason, item.reference.frame_number))
         else:
-            bad.append(item)
-    if not good and bad:
-        raise UndecodableFrame(bad[0].reason)
-    not_analysed.extend(bad)
+            yield item
+
+
+def _not_analysed(frame: FrameReference, reason: str, task: str) -> NotAnalysed:
+    return NotAnalysed(frame.sop_instance_uid, reason, frame.frame_number, task)
 
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
@@ -173,8 +189,3 @@ def _plane_of(findings: Sequence[Finding]) -> tuple[str, float]:
         if isinstance(finding, Classification) and finding.name == PLANE:
             return finding.value_name, dict(finding.probabilities)[finding.value]
     return OUT_OF_SCOPE, 0.0
-
-
-def error_uid(path: Path) -> str:
-    """Name an unreadable instance when nothing in it can: by its file."""
-    return path.stem

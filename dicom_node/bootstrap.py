@@ -1,0 +1,239 @@
+"""The one module that builds the parts and joins them: a process of each role, the models, the admin's view."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from dicom_node.config import Config
+from dicom_node.dimse.listener import Listener
+from dicom_node.engine.executors import hold, open_locks
+from dicom_node.engine.queue import JobQueue
+from dicom_node.engine.worker import Periodic, run_worker
+from dicom_node.errors import BadInput
+from dicom_node.live_config import LiveConfig
+from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
+from dicom_node.pipeline.intake import Intake
+from dicom_node.pipeline.services import Services, utc_now
+from dicom_node.store import associations, studies
+from dicom_node.store.database import Database
+from dicom_node.store.deliveries import list_deliveries
+from dicom_node.store.spool import Spool
+
+logger = logging.getLogger(__name__)
+
+#: Where the models lie: beside the package in a checkout, elsewhere when a deployment says so.
+MODELS = Path(os.environ.get("DICOM_NODE_MODELS", Path(__file__).parents[1] / "models"))
+
+GIGABYTE = 10**9
+RECONCILE_EVERY_S = 60.0
+CLEAN_UP_EVERY_S = 3600.0
+IO_JOBS_AT_ONCE = 4
+CPU_BATCH, GPU_BATCH = 4, 32
+
+
+def prepare_database(config: Config) -> None:
+    """Bring our tables and the engine's to the newest schema."""
+    config.node.data_dir.mkdir(parents=True, exist_ok=True)
+    database = Database(config.database_url)
+    database.upgrade()
+    database.close()
+    queue = JobQueue(config.database_url)
+    queue.migrate()
+    queue.close()
+
+
+def default_name(role: str) -> str:
+    """Name a process that was started by hand: stable on this machine, and not another machine's."""
+    return f"{socket.gethostname()}-{role}"
+
+
+def open_services(live: LiveConfig) -> Services:
+    """Build what the steps of the walk are given."""
+    config = live()
+    queue = JobQueue(config.database_url)
+    return Services(
+        database=Database(config.database_url),
+        enqueue=queue.enqueue,
+        config=live,
+        is_alive=open_locks(config.database_url, config.node.data_dir).is_alive,
+        live_keys=queue.live_keys,
+    )
+
+
+def run_role(role: str, name: str, live: LiveConfig, stop: threading.Event) -> None:
+    """Run one role in this process until ``stop``."""
+    roles: dict[str, Callable[[str, LiveConfig, threading.Event], None]] = {
+        "receiver": run_receiver,
+        "analysis": run_analysis,
+        "io": run_io,
+        "web": run_web,
+    }
+    roles[role](name, live, stop)
+
+
+def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
+    """Listen for associations. The lock on the name tells others that this receiver lives."""
+    from dicom_node.results.loop_guard import is_own_result  # noqa: PLC0415 - it brings pydicom's tables
+
+    config = live()
+    services = open_services(live)
+    with hold(open_locks(config.database_url, config.node.data_dir), name):
+        # What a process of this name left open when it died is told as lost before new associations come: to others
+        # the name is alive again.
+        with services.database.write() as session:
+            associations.mark_lost(session, [name], services.now())
+        spool = Spool(config.node.data_dir, name, min_free_bytes=lambda: int(live().retention.min_free_gb * GIGABYTE))
+
+        def take_report(transaction_uid: str, committed: Sequence[str], failed: Sequence[tuple[str, int]]) -> None:
+            commitment.on_report(services, transaction_uid, committed, failed)
+
+        intake = Intake(
+            database=services.database,
+            spool=spool,
+            current_config=live,
+            enqueue=services.enqueue,
+            receiver=name,
+            now=utc_now,
+            is_own_result=is_own_result,
+            on_commitment_report=take_report,
+        )
+        listener = Listener(live, intake.handlers())
+        listener.start()
+        stop.wait()
+        listener.stop()
+
+
+def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
+    """Run timers, deliveries, commitments and retention."""
+    services = open_services(live)
+    config = live()
+    run_worker(
+        config.database_url,
+        name,
+        open_locks(config.database_url, config.node.data_dir),
+        queues={"io": IO_JOBS_AT_ONCE},
+        functions={
+            "close_study": partial(completion.close_study, services),
+            "deliver": partial(delivery.deliver, services),
+            "request_commitment": partial(commitment.request, services),
+            "check_commitment": partial(commitment.check, services),
+            "answer_commitment": partial(commitment.answer_request, services),
+        },
+        stop=stop,
+        periodic=(
+            Periodic("reconciler", RECONCILE_EVERY_S, partial(reconciliation.reconcile, services)),
+            Periodic("retention", CLEAN_UP_EVERY_S, partial(retention.clean_up, services)),
+        ),
+    )
+
+
+def run_analysis(name: str, live: LiveConfig, stop: threading.Event) -> None:
+    """Load the models, then run analyses one at a time."""
+    from dicom_node.pipeline.analysis import analyse_study  # noqa: PLC0415 - codecs and highdicom, for this role only
+
+    services = open_services(live)
+    config = live()
+    run_worker(
+        config.database_url,
+        name,
+        open_locks(config.database_url, config.node.data_dir),
+        queues={"analysis": 1},
+        functions={"analyse_study": partial(analyse_study, services, load_examiner(config))},
+        stop=stop,
+        periodic=(Periodic("reconciler", RECONCILE_EVERY_S, partial(reconciliation.reconcile, services)),),
+    )
+
+
+def run_web(name: str, live: LiveConfig, stop: threading.Event) -> None:  # noqa: ARG001 - every role has a name
+    """Serve the admin pages."""
+    from dicom_node.web.app import make_app  # noqa: PLC0415
+    from dicom_node.web.server import serve  # noqa: PLC0415
+
+    config = live()
+    serve(make_app(Database(config.database_url), live, lambda: live.problem), config.web.host, config.web.port, stop)
+
+
+def installed_tasks() -> list[str]:
+    """List the tasks that have a model here, the gate first."""
+    names = sorted(folder.parent.name for folder in MODELS.glob("*/manifest.yaml"))
+    return sorted(names, key=lambda name: name != "planes")
+
+
+def load_examiner(config: Config) -> Any:
+    """Load the configured tasks; one whose model is missing is reported in every answer instead.
+
+    :raises ModelError: when the gate is missing, or a model is there but cannot be used.
+    """
+    from dicom_node.inference.device import choose_device  # noqa: PLC0415
+    from dicom_node.inference.manifest import Manifest  # noqa: PLC0415
+    from dicom_node.inference.registry import load_task  # noqa: PLC0415
+    from dicom_node.pipeline.examination import Examiner  # noqa: PLC0415
+
+    device = choose_device(config.analysis.device)
+    tasks, algorithms, missing = {}, [], {}
+    for name in config.analysis.tasks:
+        if not (MODELS / name / "manifest.yaml").is_file():
+            missing[name] = f"no model for the task {name} is installed"
+            logger.warning(missing[name])
+            continue
+        tasks[name] = load_task(name, MODELS, device)
+        algorithms.append(Manifest.read(MODELS / name).algorithm())
+    size = config.analysis.batch_size
+    batch = size if size != "auto" else GPU_BATCH if device.startswith("cuda") else CPU_BATCH
+    logger.info("%s loaded on %s", ", ".join(tasks), device)
+    return Examiner(tasks, algorithms, missing, batch)
+
+
+@dataclass(frozen=True, slots=True)
+class Admin:
+    """What the command line asks and orders; the same steps as everywhere else, in the caller's process."""
+
+    services: Services
+
+    def list_studies(self, limit: int) -> list[dict[str, Any]]:
+        """List the newest studies."""
+        with self.services.database.read() as session:
+            return studies.list_studies(session, limit)
+
+    def show_study(self, study_instance_uid: str) -> dict[str, Any]:
+        """Show one study.
+
+        :raises BadInput: when it is unknown.
+        """
+        with self.services.database.read() as session:
+            found = studies.show_study(session, study_instance_uid)
+        if found is None:
+            raise BadInput(f"there is no study {study_instance_uid}")
+        return found
+
+    def retry_study(self, study_instance_uid: str) -> None:
+        """Analyse a study again."""
+        operator.retry_study(self.services, study_instance_uid)
+
+    def cancel_study(self, study_instance_uid: str, reason: str) -> None:
+        """Give a study up."""
+        operator.cancel_study(self.services, study_instance_uid, reason)
+
+    def list_deliveries(self, state: str | None) -> list[dict[str, Any]]:
+        """List deliveries, the newest first."""
+        with self.services.database.read() as session:
+            return list_deliveries(session, state=state)
+
+    def retry_deliveries(self, ids: Sequence[int] | None) -> int:
+        """Try deliveries again: these, or every one that gave up."""
+        return operator.retry_deliveries(self.services, ids or None)
+
+
+def open_admin(config_path: Path) -> Admin:
+    """Open the database of a node, running or not."""
+    live = LiveConfig(config_path)
+    prepare_database(live())
+    return Admin(open_services(live))

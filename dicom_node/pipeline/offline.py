@@ -1,0 +1,86 @@
+"""The walk without a network: DICOM files in; reports, captures and pictures out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from dicom_node.config import Config
+from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
+from dicom_node.domain.summary import summarise
+from dicom_node.imaging.frames import one_frame
+from dicom_node.pipeline.analysis import node_identity
+from dicom_node.pipeline.examination import Examiner, StoredInstance, render_frames
+from dicom_node.pipeline.files import StudyFiles, captures_among, expand, sop_instance_uid_of, sort_into_studies
+from dicom_node.results.build import build_objects
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineAnswer:
+    """What was found in one study and where its objects lie."""
+
+    study_instance_uid: str
+    summary: list[dict[str, Any]]
+    written: tuple[tuple[str, Path], ...]  #: (kind, file)
+    quarantined: tuple[tuple[str, str], ...]  #: (kind, why the gate held it back)
+
+    def as_json(self) -> dict[str, Any]:
+        """Give plain values."""
+        return asdict(self)
+
+
+def analyse_files(
+    paths: Sequence[Path], out: Path, examiner: Examiner, config: Config, now: datetime
+) -> list[OfflineAnswer]:
+    """Analyse files study by study and write each study's objects into a folder of its own under ``out``.
+
+    :raises BadInput: when there are no files.
+    """
+    studies, strangers = sort_into_studies(expand(paths))
+    answers = [_answer(study, out, examiner, config, now) for study in studies]
+    if strangers:
+        unread = [NotAnalysed(path.name, "the file is not a DICOM instance of a study") for path in strangers]
+        answers.append(OfflineAnswer("", summarise([], unread), (), ()))
+    return answers
+
+
+def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, now: datetime) -> OfflineAnswer:
+    instances = [StoredInstance(sop_instance_uid_of(path), path) for path in study.files]
+    examination = examiner.examine(instances, config.analysis.max_frames_per_cine)
+    analysis = StudyAnalysis(
+        study.study_instance_uid,
+        1,
+        now,
+        examination.findings,
+        examination.not_analysed,
+        examiner.algorithms,
+        examination.sampling,
+    )
+    built = build_objects(analysis, examination.headers, render_frames(examination.key_frames), node_identity(config))
+    folder = out / study.study_instance_uid
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for number, item in enumerate((item for item in built if isinstance(item, ResultObject)), start=1):
+        target = folder / f"{number:02d}_{item.kind}.dcm"
+        target.write_bytes(item.part10)
+        written.append((item.kind, target))
+    written.extend(("preview", picture) for picture in write_previews([file for _, file in written], folder))
+    quarantined = tuple((item.kind, item.reason) for item in built if not isinstance(item, ResultObject))
+    summary = summarise(analysis.findings, analysis.not_analysed)
+    return OfflineAnswer(study.study_instance_uid, summary, tuple(written), quarantined)
+
+
+def write_previews(objects: Sequence[Path], folder: Path) -> list[Path]:
+    """Write every secondary capture among ``objects`` as a PNG picture of the same name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = []
+    for path in captures_among(objects):
+        picture = folder / f"{path.stem}.png"
+        Image.fromarray(one_frame(path, None).pixels).save(picture)
+        pictures.append(picture)
+    return pictures

@@ -1,0 +1,59 @@
+"""What is asked before go-live: does a destination answer, and which of our objects would it take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from dicom_node.config import Config
+from dicom_node.dimse.peer import Peer, echo
+from dicom_node.dimse.storage_scu import check_contexts
+from dicom_node.errors import ConfigError, DeliveryError
+
+COMPREHENSIVE_SR = "1.2.840.10008.5.1.4.1.1.88.33"
+SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+CLASSES = {
+    "findings_sr": COMPREHENSIVE_SR,
+    "biometry_sr": COMPREHENSIVE_SR,
+    "secondary_capture": SECONDARY_CAPTURE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One question and its answer."""
+
+    what: str
+    good: bool
+    detail: str
+
+
+def check_destination(config: Config, name: str) -> list[Check]:
+    """Ask a destination everything that a delivery will need. Nothing is stored there.
+
+    :raises ConfigError: when there is no destination of this name.
+    """
+    destination = config.destination(name)
+    if destination is None:
+        known = ", ".join(d.name for d in config.destinations) or "none"
+        raise ConfigError(f"no destination named {name!r}; the configuration has: {known}")
+    peer = Peer(destination.ae_title, destination.host, destination.port, destination.tls)
+    try:
+        echo(peer, config.node.ae_title)
+        checks = [Check("answers a C-ECHO", good=True, detail=str(peer))]
+    except DeliveryError as error:
+        return [Check("answers a C-ECHO", good=False, detail=str(error))]
+    classes = dict.fromkeys(CLASSES[kind] for kind in destination.send)
+    if destination.commitment:
+        classes[STORAGE_COMMITMENT] = None
+    kinds = [(uid, syntax) for uid in classes for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian)]
+    try:
+        accepted = check_contexts(peer, config.node.ae_title, kinds)
+    except DeliveryError as error:
+        return [*checks, Check("accepts our presentation contexts", good=False, detail=str(error))]
+    for uid in classes:
+        syntaxes = [UID(syntax).name for (sop_class, syntax), yes in accepted.items() if sop_class == uid and yes]
+        checks.append(Check(f"accepts {UID(uid).name}", bool(syntaxes), ", ".join(syntaxes) or "no transfer syntax"))
+    return checks
