@@ -76,30 +76,30 @@ class Scanner:
 
 def correlated_noise(shape: tuple[int, int], axial_sigma: float, lateral_sigma: float, rng: Generator) -> FloatArray:
     """Circular complex Gaussian speckle of unit mean power, shape (depth, beams, 2) as real and imaginary part."""
-    white = rng.standard_normal((*shape, 2), dtype=np.float32)
-    field = cv2.GaussianBlur(white, (0, 0), sigmaX=lateral_sigma, sigmaY=axial_sigma, borderType=cv2.BORDER_REFLECT)
-    # A Gaussian of width s keeps 1 / (2 sqrt(pi) s) of the power of white noise, in each direction; two parts add.
-    kept = 2.0 / (4.0 * np.pi * axial_sigma * lateral_sigma)
-    return np.asarray(field / np.float32(np.sqrt(kept)), dtype=np.float32)
+    return _point_spread(rng.standard_normal((*shape, 2), dtype=np.float32), axial_sigma, lateral_sigma)
 
 
 def envelope(echo_db: FloatArray, specular: FloatArray, scanner: Scanner, rng: Generator) -> FloatArray:
     """Envelope (linear, 1 = soft tissue) of diffuse and specular echoes in beam space, shape (depth, beams)."""
-    depth = echo_db.shape[0]
+    depth, beams = echo_db.shape
     sharp, wide = scanner.lateral_sigma_px, scanner.lateral_sigma_px * scanner.defocus
     out_of_focus = np.abs(np.linspace(0.0, 1.0, depth, dtype=np.float32) - scanner.focus)
     weight = np.clip(out_of_focus / max(scanner.focus, 1.0 - scanner.focus), 0.0, 1.0)[:, None]
     amplitude = _blurred_amplitude(np.power(10.0, echo_db / 20.0, dtype=np.float32), scanner)
+    # Both fields come from the same scatterers, so their sum's power holds their correlation.
+    likeness = np.sqrt(2.0 * sharp * wide / (sharp**2 + wide**2))
+    power = (1.0 - weight) ** 2 + weight**2 + 2.0 * weight * (1.0 - weight) * likeness
+    near_share, far_share = (amplitude * (w / np.sqrt(power)) for w in (1.0 - weight, weight))
     # Lines are thinner than the beam: doubling keeps the height that blurring takes from them.
     mirror = 2.0 * _beam_blur(specular, sharp, wide, scanner.axial_sigma_px, weight)
+    noise = _electronics(depth, beams, scanner.noise_db, rng)  # one draw for all looks: compounding leaves it
     total = np.zeros_like(echo_db)
     for _ in range(scanner.looks):
-        near, far = (correlated_noise((depth, echo_db.shape[1]), scanner.axial_sigma_px, s, rng) for s in (sharp, wide))
-        mix = np.sqrt((1.0 - weight) ** 2 + weight**2)[..., None]
-        field = ((1.0 - weight)[..., None] * near + weight[..., None] * far) / mix * amplitude[..., None]
-        field[..., 0] += mirror
-        field += _electronics(depth, echo_db.shape[1], scanner.noise_db, rng)
-        total += field[..., 0] ** 2 + field[..., 1] ** 2
+        scatterers = rng.standard_normal((depth, beams, 2), dtype=np.float32)
+        field = _point_spread(scatterers, scanner.axial_sigma_px, sharp) * near_share[..., None]
+        field += _point_spread(scatterers, scanner.axial_sigma_px, wide) * far_share[..., None]
+        field += noise
+        total += (field[..., 0] + mirror) ** 2 + field[..., 1] ** 2
     return np.asarray(np.sqrt(total / scanner.looks), dtype=np.float32)
 
 
@@ -159,6 +159,16 @@ def _blurred_amplitude(amplitude: FloatArray, scanner: Scanner) -> FloatArray:
     around = cv2.GaussianBlur(small, (0, 0), sigmaX=6.0, sigmaY=3.0)
     clutter = cv2.resize(around, amplitude.shape[::-1], interpolation=cv2.INTER_LINEAR)
     return np.asarray(np.sqrt(amplitude**2 + clutter * np.float32(10.0 ** (scanner.haze_db / 10.0))), dtype=np.float32)
+
+
+def _point_spread(scatterers: FloatArray, axial_sigma: float, lateral_sigma: float) -> FloatArray:
+    """Blur white complex noise (depth, beams, 2) by the point-spread function, keeping unit mean power."""
+    field = cv2.GaussianBlur(
+        scatterers, (0, 0), sigmaX=lateral_sigma, sigmaY=axial_sigma, borderType=cv2.BORDER_REFLECT
+    )
+    # A Gaussian of width s keeps 1 / (2 sqrt(pi) s) of the power of white noise, in each direction; two parts add.
+    kept = 2.0 / (4.0 * np.pi * axial_sigma * lateral_sigma)
+    return np.asarray(field / np.float32(np.sqrt(kept)), dtype=np.float32)
 
 
 def _beam_blur(image: FloatArray, sharp: float, wide: float, axial: float, weight: FloatArray) -> FloatArray:

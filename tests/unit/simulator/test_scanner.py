@@ -17,7 +17,7 @@ EXAM = Examination("test", "SIMULATED^TEST", "SIM-TEST", "A test")
 @pytest.fixture
 def grey() -> GreyImage:
     y, x = np.mgrid[0:121, 0:161]
-    return ((np.sin(x / 9.0) + np.cos(y / 7.0) + 2.0) * 60.0).astype(np.uint8)
+    return np.asarray((np.sin(x / 9.0) + np.cos(y / 7.0) + 2.0) * 60.0, dtype=np.uint8)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dicom_node.simulator.canvas import smooth_noise
 from dicom_node.simulator.speckle import Scanner, Scene, Sector, correlated_noise, envelope, log_compress, render
 
 RAYLEIGH_CONTRAST = np.sqrt(4.0 / np.pi - 1.0)  # standard deviation over mean of a Rayleigh envelope: 0.523
-QUIET = Scanner(noise_db=-90.0, haze_db=-90.0, defocus=1.0)
+QUIET = Scanner(noise_db=-90.0, haze_db=-90.0)
 
 
 def flat_scene(echo_db: float, height: int = 300, width: int = 400) -> Scene:
@@ -35,6 +35,7 @@ def test_envelope_of_uniform_tissue_has_rayleigh_contrast_at_every_depth() -> No
     amplitude = envelope(scene.echo_db, scene.specular, QUIET, np.random.default_rng(3))
     for band in (amplitude[:200], amplitude[200:400], amplitude[400:]):
         assert band.std() / band.mean() == pytest.approx(RAYLEIGH_CONTRAST, rel=0.06)
+        assert np.mean(band**2) == pytest.approx(1.0, rel=0.08)
 
 
 def test_compounding_lowers_speckle_contrast() -> None:
