@@ -99,6 +99,7 @@ class Run:
     ) -> None:
         """Train on one epoch's draws, look at the validation split, and write everything down."""
         rng = np.random.default_rng((self.recipe.seed, self.epoch))
+        torch.manual_seed(1000 * self.recipe.seed + self.epoch)  # dropout too goes on as if nothing had happened
         started = time.monotonic()
         self.net.train()
         losses = []

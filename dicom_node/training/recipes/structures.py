@@ -43,8 +43,8 @@ class StructuresRecipe(Recipe[StructureExample]):
     """See the module."""
 
     task = "structures"
-    epochs = 6
-    draws = 768
+    epochs = 5
+    draws = 512
     batch_size = 16
     learning_rate = 5e-4
     weight_decay = 0.01

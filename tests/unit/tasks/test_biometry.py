@@ -1,0 +1,133 @@
+"""The quality gate and the units: real task code on drawn masks; the network has no say here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_node.domain.finding import Finding, Measurement, NotAssessable, Segmentation
+from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
+from dicom_node.inference.manifest import Manifest
+from dicom_node.tasks.biometry import Biometry
+from dicom_node.tasks.biometry.geometry import Ellipse, draw, ellipse_perimeter, shaft
+from dicom_node.tasks.biometry.net import BiometryNet
+
+MODELS = Path(__file__).parents[3] / "models"
+SHAPE = (480, 640)  # fits the input of 192 x 256 exactly, at a scale of 0.4
+HEAD = Ellipse.of((320.0, 240.0), 200.0, 150.0, 20.0)
+FEMUR = np.array([[150.0, 200.0], [450.0, 280.0]])
+
+
+@pytest.fixture(scope="module")
+def biometry() -> Biometry:
+    return Biometry(Manifest.read(MODELS / "biometry"), BiometryNet().eval(), "cpu")
+
+
+def frame(plane: str, *regions: Region, reason: str | None = None) -> Frame:
+    pixels = np.zeros((*SHAPE, 3), dtype=np.uint8)
+    return Frame(FrameReference("1.2", "1.3"), pixels, Calibration(regions, reason), plane, 0.99)
+
+
+def masks(
+    region: int, outline: np.ndarray[tuple[int, int], np.dtype[np.float64]]
+) -> np.ndarray[..., np.dtype[np.float32]]:
+    drawn = np.zeros((3, 192, 256), dtype=np.float32)
+    drawn[region] = draw(outline * 0.4, 256, 192)
+    return drawn
+
+
+def whole(x: float, y: float) -> Region:
+    return Region(0, 0, SHAPE[1] - 1, SHAPE[0] - 1, x, y)
+
+
+def measured(findings: list[Finding]) -> dict[str, Measurement]:
+    return {finding.name: finding for finding in findings if isinstance(finding, Measurement)}
+
+
+def reason_of(findings: list[Finding]) -> str:
+    (finding,) = findings
+    assert isinstance(finding, NotAssessable)
+    return finding.reason
+
+
+def test_a_head_is_measured_in_millimetres(biometry: Biometry) -> None:
+    findings = biometry._findings(frame("brain", whole(0.2, 0.2)), masks(0, HEAD.outline()), "head")
+    sizes = measured(findings)
+    assert {name: m.unit for name, m in sizes.items()} == {"HC": "mm", "BPD": "mm", "OFD": "mm"}
+    assert sizes["HC"].value == pytest.approx(ellipse_perimeter(40.0, 30.0), rel=0.01)
+    assert sizes["BPD"].value == pytest.approx(60.0, rel=0.015)
+    assert sizes["OFD"].value == pytest.approx(80.0, rel=0.015)
+    assert sizes["HC"].quantity.value == "11984-2"
+    (outline,) = (finding for finding in findings if isinstance(finding, Segmentation))
+    assert outline.contour.points_px[0] == outline.contour.points_px[-1]
+
+
+def test_pixels_that_are_not_square_count_each_direction_in_its_own_scale(biometry: Biometry) -> None:
+    upright = Ellipse.of((320.0, 240.0), 200.0, 100.0, 0.0)
+    findings = biometry._findings(frame("brain", whole(0.1, 0.3)), masks(0, upright.outline()), "head")
+    sizes = measured(findings)
+    assert sizes["OFD"].value == pytest.approx(60.0, rel=0.02)
+    assert sizes["BPD"].value == pytest.approx(40.0, rel=0.02)
+    (x0, y0), (x1, y1) = sizes["OFD"].graphic.points_px
+    assert abs(x1 - x0) < 10.0  # the longer true axis stands upright in the picture
+    assert abs(y1 - y0) == pytest.approx(200.0, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("calibration", "why"),
+    [
+        ({"reason": "no calibrated region"}, "no calibrated region"),
+        ({"regions": (Region(0, 0, 300, 479, 0.2, 0.2),)}, "not inside one calibrated tissue region"),
+    ],
+)
+def test_without_calibration_there_are_pixels_and_the_reason(
+    biometry: Biometry, calibration: dict[str, object], why: str
+) -> None:
+    seen = frame("brain", *calibration.get("regions", ()), reason=calibration.get("reason"))  # type: ignore[misc,arg-type]
+    hc = measured(biometry._findings(seen, masks(0, HEAD.outline()), "head"))["HC"]
+    assert hc.unit == "{pixels}"
+    assert hc.value == pytest.approx(HEAD.perimeter, rel=0.01)
+    assert why in (hc.qualifier or "")
+
+
+def test_a_femur_is_measured_between_its_ends(biometry: Biometry) -> None:
+    findings = biometry._findings(frame("femur", whole(0.1, 0.2)), masks(2, shaft(FEMUR, 20.0)), "femur")
+    assert measured(findings)["FL"].value == pytest.approx(np.hypot(30.0, 16.0), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("plane", "mask", "seen", "reason"),
+    [
+        ("brain", masks(0, HEAD.outline()), "abdomen", "the segmentation sees the abdomen"),
+        ("brain", np.zeros((3, 192, 256), dtype=np.float32), "head", "no head was outlined"),
+        ("brain", masks(0, HEAD.outline()) * 0.6, "head", "the outline of the head is uncertain"),
+        ("brain", masks(0, HEAD.outline() + np.array([250.0, 0.0])), "head", "the head leaves the picture"),
+        ("femur", masks(2, HEAD.outline()), "femur", "the outline of the femur is not a shaft"),
+    ],
+)
+def test_the_quality_gate_answers_with_a_reason(
+    biometry: Biometry, plane: str, mask: np.ndarray[..., np.dtype[np.float32]], seen: str, reason: str
+) -> None:
+    findings = [
+        f for f in biometry._findings(frame(plane, whole(0.2, 0.2)), mask, seen) if not isinstance(f, Segmentation)
+    ]
+    assert reason in reason_of(findings)
+
+
+def test_an_outline_that_is_no_ellipse_is_not_measured(biometry: Biometry) -> None:
+    corner = np.array([[100.0, 100.0], [540.0, 100.0], [540.0, 180.0], [180.0, 180.0], [180.0, 400.0], [100.0, 400.0]])
+    findings = biometry._findings(frame("abdomen", whole(0.2, 0.2)), masks(1, corner), "abdomen")
+    assert not measured(findings)
+    assert "not an ellipse" in reason_of([f for f in findings if not isinstance(f, Segmentation)])
+
+
+def test_only_planes_that_can_be_measured_are_accepted(biometry: Biometry) -> None:
+    accepted = [
+        plane
+        for plane in ("brain", "abdomen", "femur", "thorax", "other")
+        if biometry.accepts(frame(plane, reason="x"))
+    ]
+    assert accepted == ["brain", "abdomen", "femur"]
+    assert not biometry.accepts(Frame(FrameReference("1", "2"), np.zeros((4, 4, 3), np.uint8), Calibration(reason="x")))

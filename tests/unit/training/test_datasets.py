@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dicom_node.errors import BadInput
+from dicom_node.tasks.biometry.geometry import Ellipse
+from dicom_node.training.augmentation import AS_IT_IS, Augmentation, keep, moved
+from dicom_node.training.datasets import (
+    SPLIT_SEED,
+    grey_image,
+    read_biometry,
+    read_planes,
+    read_structures,
+    split_of,
+)
+from dicom_node.training.recipe import of_split, recipe_for
+from dicom_node.training.recipes.structures import moved_boxes
+
+
+def table(path: Path, *rows: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+def test_the_split_has_its_shares_and_hangs_on_the_seed() -> None:
+    groups = [f"planes/{number}" for number in range(4000)]
+    splits = [split_of(group) for group in groups]
+    assert splits.count("test") / 4000 == pytest.approx(0.15, abs=0.02)
+    assert splits.count("valid") / 4000 == pytest.approx(0.10, abs=0.02)
+    assert splits == [split_of(group, SPLIT_SEED) for group in groups]
+    assert splits != [split_of(group, SPLIT_SEED + 1) for group in groups]
+
+
+def test_first_trimester_heads_are_split_by_their_number() -> None:
+    assert [split_of(f"head_structures/{n:04d}") for n in (7, 1337, 3, 1000)] == ["test", "test", "valid", "train"]
+
+
+@pytest.mark.parametrize("task", ["planes", "structures", "biometry"])
+def test_no_patient_is_in_two_splits(phantoms: Path, task: str) -> None:
+    examples = recipe_for(task).read(phantoms)
+    parts = {split: {e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")}
+    assert sum(len(part) for part in parts.values()) == len({e.picture.group for e in examples})
+    assert not parts["train"] & parts["test"]
+    assert not parts["train"] & parts["valid"]
+    assert not parts["valid"] & parts["test"]
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("task", ["planes", "structures", "biometry"])
+def test_no_real_patient_is_in_two_splits_and_no_table_names_a_missing_image(real_data: Path, task: str) -> None:
+    examples = recipe_for(task).read(real_data)
+    groups = [{e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")]
+    assert sum(map(len, groups)) == len(set.union(*groups))
+    assert all(groups)
+    assert all(example.picture.path.is_file() for example in examples)
+    assert not any(example.picture.simulated for example in examples)
+
+
+def test_biometry_tables_become_shapes(tmp_path: Path) -> None:
+    table(
+        tmp_path / "head_circumference" / "labels.csv",
+        "image,fetus,pixel_size_mm,hc_mm,ellipse_cx_px,ellipse_cy_px,semi_major_px,semi_minor_px,major_axis_deg",
+        "000_HC.jpg,000,0.1,57.0,400,270,100,80,90",
+    )
+    table(
+        tmp_path / "biometry_landmarks" / "landmarks.csv",
+        "image,patient,region,axis1_x1,axis1_y1,axis1_x2,axis1_y2,axis2_x1,axis2_y1,axis2_x2,axis2_y2,mm_per_px,value_mm",
+        "a.jpg,12,abdomen,100,200,300,200,200,50,200,350,0.2,157.1",
+        "b.jpg,12,femur,10,20,40,60,,,,,0.3,15",
+    )
+    head, abdomen, femur = read_biometry(tmp_path)
+    assert isinstance(head.shape, Ellipse)
+    assert head.shape.perimeter * head.mm_per_px == pytest.approx(56.7, abs=0.2)
+    assert np.abs(head.shape.ends(0)[:, 0] - 400).max() < 1e-6  # the major axis stands upright
+    assert isinstance(abdomen.shape, Ellipse)
+    assert abdomen.shape.lengths == pytest.approx((150.0, 100.0))  # the longer axis first
+    assert abdomen.shape.centre == pytest.approx([200.0, 200.0])
+    assert isinstance(femur.shape, np.ndarray)
+    assert femur.shape.tolist() == [[10.0, 20.0], [40.0, 60.0]]
+    assert abdomen.picture.group == femur.picture.group == "planes/12"
+
+
+def test_simulated_pictures_are_known_by_their_owner(phantoms: Path) -> None:
+    assert all(example.picture.simulated for example in [*read_planes(phantoms), *read_structures(phantoms)])
+
+
+def test_an_empty_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="holds no images"):
+        read_planes(tmp_path)
+    with pytest.raises(BadInput, match="cannot be read as an image"):
+        grey_image(tmp_path / "none.jpg")
+
+
+def test_a_placed_picture_and_its_labels_move_together(phantoms: Path) -> None:
+    example = next(e for e in read_biometry(phantoms) if e.region == "head")
+    assert isinstance(example.shape, Ellipse)
+    grey = grey_image(example.picture.path)
+    spot = np.round(example.shape.centre).astype(int)
+    kept = keep(example.picture.path, 256, 192)
+    kept.grey[:] = 0
+    x, y = np.round(spot * kept.scale).astype(int)
+    kept.grey[y - 6 : y + 6, x - 6 : x + 6] = 255
+    for seed in range(5):
+        change = Augmentation(turn_deg=30, zoom=0.2, stretch=0.1, shift=0.05, mirror=True)
+        drawn, matrix = change.place(kept, 256, 192, np.random.default_rng(seed))
+        rows, columns = np.nonzero(drawn > 100)
+        found = np.array([columns.mean(), rows.mean()]) + 0.5
+        (expected,) = moved(np.array([[x, y]]) / kept.scale, matrix)
+        assert np.abs(found - expected).max() < 0.7
+    assert AS_IT_IS.place(kept, 256, 192, np.random.default_rng(0))[0].shape == (192, 256)
+    assert grey.shape[1] >= kept.grey.shape[1]
+
+
+def test_a_mirrored_box_is_still_a_box() -> None:
+    mirror = np.array([[-1.0, 0.0, 100.0], [0.0, 2.0, 5.0]])
+    assert moved_boxes(np.array([[10.0, 20.0, 30.0, 40.0]]), mirror).tolist() == [[70.0, 45.0, 90.0, 85.0]]

@@ -1,0 +1,123 @@
+"""The loop on tiny pictures: it learns, it resumes, it writes everything down, and its weights can be shipped."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from dicom_node.errors import BadInput
+from dicom_node.inference.manifest import Manifest
+from dicom_node.inference.weights import load_weights
+from dicom_node.tasks.planes.net import PlanesNet
+from dicom_node.training import loop
+from dicom_node.training.export import export, record_metrics, seen_by
+from dicom_node.training.loop import Run, draw_weights, train
+from dicom_node.training.recipe import Recipe, recipe_for
+from dicom_node.training.recipes.planes import PlanesRecipe
+
+MODELS = Path(__file__).parents[3] / "models"
+# Task, width of the pictures, steps, and the share of its first loss that the last may have.
+OVERFITTING = [("planes", 128, 12, 0.5), ("biometry", 128, 14, 0.75), ("structures", 192, 20, 0.6)]
+
+
+def tiny(recipe: Recipe[Any], **changes: Any) -> Recipe[Any]:
+    """The same recipe on small pictures."""
+    small = type(
+        recipe.__class__.__name__, (recipe.__class__,), {"width": 128, "height": 96, "batch_size": 6, **changes}
+    )
+    result: Recipe[Any] = small()
+    return result
+
+
+@pytest.mark.parametrize("case", OVERFITTING)
+def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: tuple[str, int, int, float]) -> None:
+    task, width, steps, share = case
+    recipe = tiny(recipe_for(task), draws=6, width=width, learning_rate=1e-3)
+    run = Run(recipe, phantoms, tmp_path, "cpu", epochs=steps)
+    kept = [recipe.keep(example) for example in recipe.read(phantoms)[:6]]
+    batch = recipe.collate([recipe.sample(one, np.random.default_rng(0), augment=False) for one in kept])
+    run.net.train()
+    losses = [run.step(batch) for _ in range(steps)]
+    assert losses[-1] < share * losses[0]
+    assert all(0.0 <= value <= 1.0 for value in run.validate(kept).values() if not np.isnan(value))
+
+
+@pytest.fixture
+def tiny_planes(monkeypatch: pytest.MonkeyPatch) -> None:
+    small = tiny(PlanesRecipe(), width=64, height=32, draws=12)
+    monkeypatch.setattr(loop, "recipe_for", lambda _: small)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_path: Path) -> None:
+    whole = train("planes", phantoms, tmp_path / "whole", "cpu", epochs=2)
+    with pytest.MonkeyPatch.context() as stop:
+        stop.setattr(Run, "one_epoch", interrupted(Run.one_epoch))
+        with pytest.raises(KeyboardInterrupt):
+            train("planes", phantoms, tmp_path / "halves", "cpu", epochs=2)
+    halves = train("planes", phantoms, tmp_path / "halves", "cpu", epochs=2)
+    one, two = (torch.load(path, weights_only=True) for path in (whole, halves))
+    assert one["epoch"] == two["epoch"] == 2
+    for row, other in zip(one["history"], two["history"], strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
+    with (tmp_path / "halves" / "epochs.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1.0", "2.0"]
+    assert (tmp_path / "halves" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def interrupted(one_epoch: Any) -> Any:
+    def first_only(self: Run, *arguments: Any) -> None:
+        if self.epoch == 1:
+            raise KeyboardInterrupt
+        one_epoch(self, *arguments)
+
+    return first_only
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_a_checkpoint_of_another_recipe_is_not_resumed(phantoms: Path, tmp_path: Path) -> None:
+    train("planes", phantoms, tmp_path, "cpu", epochs=1)
+    with pytest.raises(BadInput, match="another recipe or for other epochs"):
+        train("planes", phantoms, tmp_path, "cpu", epochs=2)
+
+
+@pytest.mark.usefixtures("tiny_planes")
+def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp_path: Path) -> None:
+    checkpoint = train("planes", phantoms, tmp_path / "run", "cpu", epochs=1, simulated_dir=phantoms)
+    models = tmp_path / "models"
+    shutil.copytree(MODELS / "planes", models / "planes")
+    weights = export("planes", checkpoint, models, phantoms)
+    manifest = Manifest.read(models / "planes")
+    manifest.check_weights()
+    assert weights.stat().st_size < 15e6
+    load_weights(PlanesNet(), manifest.weights_path, "cpu")
+    seen = seen_by(manifest.folder)
+    assert seen
+    assert all(group.partition("/")[2].startswith("sim") for group in seen)
+    with pytest.raises(BadInput, match="not of biometry"):
+        export("biometry", checkpoint, models, phantoms)
+    report = {"data": "simulated", "figures": {"top1": {"value": 0.51234, "ci95": (0.4, 0.6), "n": 9}}}
+    record_metrics("planes", models, {"phantoms": report}, "evaluate")
+    (metric,) = Manifest.read(models / "planes").metrics
+    assert (metric.name, metric.value, metric.n, metric.data) == ("top1", 0.5123, 9, "simulated")
+
+
+def test_simulated_pictures_have_the_share_of_the_recipe(phantoms: Path) -> None:
+    recipe = PlanesRecipe()
+    examples = recipe.read(phantoms)
+    weights = draw_weights(recipe, examples[:10], examples[10:])
+    assert weights[:10].sum() == pytest.approx(0.7)
+    assert weights.sum() == pytest.approx(1.0)
+    assert draw_weights(recipe, examples, []).sum() == pytest.approx(1.0)
+
+
+def test_no_recipe_trains_what_is_not_a_task() -> None:
+    with pytest.raises(BadInput, match="no recipe trains 'tea'"):
+        recipe_for("tea")
