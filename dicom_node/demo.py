@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,9 @@ def _own_studies(files: Sequence[Path]) -> list[Sent]:
 def _simulated_studies(folder: Path) -> list[Sent]:
     from dicom_node.simulator.studies import demo_studies  # noqa: PLC0415
 
-    return [Sent(study.description, study.study_instance_uid, study.files) for study in demo_studies(folder, SEED)]
+    # New studies each time: a real PACS may still hold those of the last demo.
+    studies = demo_studies(folder, SEED, datetime.now(UTC))
+    return [Sent(study.description, study.study_instance_uid, study.files) for study in studies]
 
 
 def _write_config(out: Path, port: int, peer: Peer) -> Path:

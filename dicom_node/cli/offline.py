@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,6 +11,8 @@ from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, console, print_json, 
 from dicom_node.cli.peers import send
 from dicom_node.config import Config, load_config
 from dicom_node.errors import BadInput
+
+WrapAs = Literal["still", "cine", "both"]
 
 
 def register(app: typer.Typer) -> None:
@@ -62,10 +64,13 @@ def analyse(
 
 
 def simulate(
-    out: Annotated[Path, typer.Option(help="Where the DICOM files go.")],
+    out: Annotated[Path, typer.Option(help="Where the DICOM files go.")] = Path("simulated"),
     from_images: Annotated[Path | None, typer.Option(help="Wrap this folder of images instead of phantoms.")] = None,
-    limit: Annotated[int | None, typer.Option(help="At most so many images.")] = None,
-    cine: Annotated[bool, typer.Option(help="Wrap as JPEG Baseline cines instead of stills.")] = False,
+    wrap_as: Annotated[
+        WrapAs, typer.Option("--as", help="Wrap each image as US Image, as JPEG cine, or both.")
+    ] = "both",
+    limit: Annotated[int | None, typer.Option(help="At most so many images, drawn by the seed.")] = None,
+    one_study: Annotated[bool, typer.Option(help="All images in one study instead of one each.")] = False,
     mm_per_px: Annotated[
         float | None, typer.Option(help="Pixel size, when no table beside the images says it.")
     ] = None,
@@ -73,14 +78,21 @@ def simulate(
     calling: Annotated[str, typer.Option("--from", help="The AE title to send with.")] = "SIMULATOR",
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
 ) -> None:
-    """Make ultrasound studies: from phantoms, or by wrapping a folder of images as US Image or cine."""
+    """Make ultrasound studies: from phantoms, or by wrapping a folder of images as US Image and JPEG cine."""
     from dicom_node.simulator.studies import demo_studies, wrap_images
 
     if from_images is None:
         studies = demo_studies(out, seed)
     elif from_images.is_dir():
         studies = wrap_images(
-            from_images, out, stills=not cine, cines=cine, limit=limit, seed=seed, mm_per_px=mm_per_px
+            from_images,
+            out,
+            stills=wrap_as != "cine",
+            cines=wrap_as != "still",
+            one_study=one_study,
+            limit=limit,
+            seed=seed,
+            mm_per_px=mm_per_px,
         )
     else:
         raise BadInput(f"{from_images} is not a folder")

@@ -1,0 +1,134 @@
+"""Looking at a study: gate, tasks, key frames; one bad part never costs the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import synthetic
+from pydicom.uid import JPEGBaseline8Bit
+
+from dicom_node.domain.finding import Classification, Finding, NotAssessable
+from dicom_node.domain.frame import Frame
+from dicom_node.errors import ModelError
+from dicom_node.pipeline.examination import Examiner, StoredInstance, render_frames
+
+SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
+
+
+class Gate:
+    """Calls every frame a brain, surer with each."""
+
+    name = "planes"
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def accepts(self, frame: Frame) -> bool:
+        return True
+
+    def predict(self, frames: Sequence[Frame]) -> list[Finding]:
+        self.batches.append(len(frames))
+        return [self._see(frame) for frame in frames]
+
+    def _see(self, frame: Frame) -> Classification:
+        sure = 0.5 + 0.01 * (frame.reference.frame_number or 0)
+        classes = ((synthetic.BRAIN_TT, sure), (synthetic.OTHER, 1 - sure))
+        return Classification(
+            "planes", (frame.reference,), "plane", synthetic.IMAGE_VIEW, synthetic.BRAIN_TT, "brain", classes
+        )
+
+
+class Looker:
+    """Wants one plane and says that it cannot tell, or whatever else it is told to do."""
+
+    def __init__(self, plane: str, act: Callable[[], None] = lambda: None) -> None:
+        self.name = "biometry"
+        self.plane = plane
+        self.act = act
+        self.shown = 0
+
+    def accepts(self, frame: Frame) -> bool:
+        return frame.plane == self.plane
+
+    def predict(self, frames: Sequence[Frame]) -> list[Finding]:
+        self.act()
+        self.shown += len(frames)
+        return [NotAssessable(self.name, frame.reference, "HC", "no head") for frame in frames]
+
+
+def stored(tmp_path: Path, number: int = 1, **options: object) -> StoredInstance:
+    ds = synthetic.image(number=number, **options)
+    return StoredInstance(str(ds.SOPInstanceUID), synthetic.write(ds, tmp_path / f"{number}.dcm"))
+
+
+def examiner(*tasks: Looker, missing: dict[str, str] | None = None, batch_size: int = 4) -> tuple[Examiner, Gate]:
+    gate = Gate()
+    return Examiner(
+        {"planes": gate, **{t.name: t for t in tasks}}, synthetic.ALGORITHMS, missing or {}, batch_size
+    ), gate
+
+
+def test_a_task_sees_only_the_planes_that_it_accepts(tmp_path):
+    brain, femur = Looker("brain"), Looker("femur")
+    femur.name = "structures"
+    found = examiner(brain, femur)[0].examine([stored(tmp_path)], 64)
+    assert (brain.shown, femur.shown) == (1, 0)
+    assert [type(finding) for finding in found.findings] == [Classification, NotAssessable]
+    assert found.not_analysed == ()
+
+
+def test_a_cine_is_sampled_batched_and_reported_by_its_best_frame(tmp_path):
+    frames = [synthetic.picture(frame=n) for n in range(10)]
+    look, gate = examiner(batch_size=4)
+    found = look.examine([stored(tmp_path, frames=frames, transfer_syntax_uid=JPEGBaseline8Bit)], max_frames=6)
+    assert gate.batches == [4, 2]
+    assert [(s.frames_total, s.frames_analysed) for s in found.sampling] == [(10, 6)]
+    assert [reference.frame_number for reference, _ in found.key_frames] == [10]
+    assert len(found.findings) == 1
+    rendered = render_frames(found.key_frames)
+    assert next(iter(rendered.values())).pixels.shape == (120, 160, 3)
+
+
+def test_a_failing_task_is_reported_and_the_others_still_answer(tmp_path):
+    def fail() -> None:
+        raise RuntimeError("out of memory")
+
+    found = examiner(Looker("brain", fail))[0].examine([stored(tmp_path)], 64)
+    assert [type(finding) for finding in found.findings] == [Classification]
+    assert [(item.task, item.reason) for item in found.not_analysed] == [("biometry", "the task failed: out of memory")]
+
+
+def test_an_instance_that_cannot_be_read_does_not_cost_the_next(tmp_path):
+    garbage = tmp_path / "garbage.dcm"
+    garbage.write_bytes(b"no DICOM at all")
+    found = examiner()[0].examine([StoredInstance("1.2.3", garbage), stored(tmp_path)], 64)
+    assert [item.sop_instance_uid for item in found.not_analysed] == ["1.2.3"]
+    assert len(found.headers) == len(found.key_frames) == 1
+
+
+def test_a_report_has_no_picture_but_still_names_the_patient(tmp_path):
+    ds = synthetic.header(SR_CLASS)
+    ds.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+    path = synthetic.write(ds, tmp_path / "sr.dcm")
+    found = examiner()[0].examine([StoredInstance(str(ds.SOPInstanceUID), path)], 64)
+    assert [str(header.PatientID) for header in found.headers] == ["12345"]
+    assert "no pixel data" in found.not_analysed[0].reason
+
+
+def test_a_colour_picture_is_not_shown_to_models_that_know_grey_ones(tmp_path):
+    look, gate = examiner()
+    found = look.examine([stored(tmp_path, frames=[synthetic.picture(colour=True)])], 64)
+    assert gate.batches == []
+    assert "colour" in found.not_analysed[0].reason
+
+
+def test_a_task_without_a_model_is_said_to_be_missing(tmp_path):
+    found = examiner(missing={"anomalies": "no model"})[0].examine([stored(tmp_path)], 64)
+    assert [(item.task, item.reason) for item in found.not_analysed] == [("anomalies", "no model")]
+
+
+def test_without_the_gate_nothing_can_be_analysed():
+    with pytest.raises(ModelError, match="the gate cannot be loaded: no model"):
+        Examiner({}, (), {"planes": "no model"}, 4)
