@@ -79,6 +79,8 @@ def region(
 
 def changed(ds: Dataset, **changes: object) -> Dataset:
     """Set attributes of a data set in place, or remove those that are given as None; and give it back."""
+    if "SpecificCharacterSet" in changes:  # before any name that is to be written in it
+        ds.SpecificCharacterSet = changes.pop("SpecificCharacterSet")
     for keyword, value in changes.items():
         if value is not None:
             setattr(ds, keyword, value)
@@ -147,6 +149,14 @@ def jpeg(pixels: npt.NDArray[np.uint8], quality: int = 95) -> bytes:
     with io.BytesIO() as file:
         Image.fromarray(pixels).save(file, "JPEG", quality=quality, subsampling=1)
         return file.getvalue()
+
+
+def as_read(ds: Dataset) -> Dataset:
+    """Give a header as a receiver reads it: from bytes, in the character set that it names."""
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    with io.BytesIO() as file:
+        pydicom.dcmwrite(file, ds, enforce_file_format=True)
+        return pydicom.dcmread(io.BytesIO(file.getvalue()))
 
 
 def write(ds: Dataset, path: Path) -> Path:

@@ -52,7 +52,7 @@ NOT_ANALYSED = Concept("NOT_ANALYSED", PRIVATE_SCHEME, "Not analysed")
 NO_UNITS = Concept("1", "UCUM", "no units")
 PERCENT = Concept("%", "UCUM", "Percent")
 UNITS = {
-    "mm": Concept("mm", "UCUM", "millimeter"),
+    "mm": Concept("mm", "UCUM", "mm"),
     "{pixels}": Concept("{pixels}", "UCUM", "Pixels"),
 }
 

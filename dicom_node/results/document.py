@@ -92,9 +92,14 @@ def local_time(moment: datetime, ds: Dataset) -> datetime:
 
 
 def part10(ds: Dataset) -> bytes:
-    """Write the object as a Part 10 file, in UTF-8 only where it holds more than ASCII: every PACS reads the latter."""
-    if all(str(element.value).isascii() for element in ds.iterall() if element.VR in _TEXT):
-        del ds.SpecificCharacterSet
+    """Write the object as a Part 10 file: plain ASCII where that suffices, which every PACS reads, else UTF-8.
+
+    The source's own character set could not be kept: our texts may not fit into it, and ISO 2022 escapes are not read
+    everywhere.
+    """
+    ascii_only = all(str(element.value).isascii() for element in ds.iterall() if element.VR in _TEXT)
+    if not ascii_only:
+        ds.SpecificCharacterSet = "ISO_IR 192"
     with io.BytesIO() as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # values taken over from the scanner are written as the scanner wrote them
         pydicom.dcmwrite(file, ds, enforce_file_format=True)

@@ -65,14 +65,14 @@ _WHERE_PRESENT = (
 
 
 def patient_and_study(header: Dataset) -> Dataset:
-    """Copy what identifies patient and study, as UTF-8, with the attributes that must be present.
+    """Copy what identifies patient and study, with the attributes that must be present.
 
-    Every text is decoded by the character set of the source and the copy declared ISO_IR 192: an inherited
-    character set could not hold our own texts, and a new one alone would corrupt the inherited name.
+    Every text is decoded by the character set of the source, and the copy names none:
+    :func:`dicom_node.results.document.part10` chooses one for the whole object. To change only the name of the
+    character set would corrupt the patient's name.
     """
     inherited = Dataset()
-    if "SpecificCharacterSet" in header:
-        inherited.SpecificCharacterSet = header.SpecificCharacterSet
+    inherited.SpecificCharacterSet = header.get("SpecificCharacterSet")
     for keyword in (*_ALWAYS, *_WHERE_PRESENT):
         if keyword in header:
             inherited[keyword] = copy.deepcopy(header[keyword])
@@ -80,19 +80,22 @@ def patient_and_study(header: Dataset) -> Dataset:
         warnings.simplefilter("ignore")
         inherited.decode()
         inherited.walk(_as_plain_text)
+        inherited.walk(_without_character_set)
     for keyword in _ALWAYS:
         if keyword not in inherited:
             setattr(inherited, keyword, None)
-    inherited.SpecificCharacterSet = "ISO_IR 192"
     return inherited
 
 
-def _as_plain_text(ds: Dataset, element: DataElement) -> None:
-    """Turn person names into text that is encoded anew, and drop character sets of nested items."""
+def _as_plain_text(_ds: Dataset, element: DataElement) -> None:
+    """Turn person names, which remember their bytes, into text that is encoded anew."""
     if element.VR == "PN" and element.value:
         names = element.value if isinstance(element.value, Sequence) and not isinstance(element.value, str) else None
         element.value = [str(name) for name in names] if names is not None else str(element.value)
-    elif element.keyword == "SpecificCharacterSet":
+
+
+def _without_character_set(ds: Dataset, element: DataElement) -> None:
+    if element.keyword == "SpecificCharacterSet":
         del ds[element.tag]
 
 

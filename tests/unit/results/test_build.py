@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+
+import numpy as np
+import pydicom
+import pytest
+import synthetic as s
+from pydicom import Dataset
+
+from dicom_node.domain.frame import Calibration, Frame
+from dicom_node.domain.result import Algorithm, NotAnalysed, ResultObject
+from dicom_node.results import codes
+from dicom_node.results.build import QuarantinedObject, build_objects
+from dicom_node.results.evidence import patient_and_study
+from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor, Subject, outcome_of
+from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.loop_guard import is_own_result
+
+NODE = NodeIdentity("DICOM_NODE", institution="Clinic")
+STILL = s.header(Rows=120, Columns=160)
+FRAME = s.reference(STILL)
+ANALYSIS = s.analysis(s.findings(FRAME))
+KEY_FRAMES = {FRAME: Frame(FRAME, s.picture(), Calibration(reason="none"))}
+
+
+def read(result: object) -> Dataset:
+    assert isinstance(result, ResultObject), result
+    return pydicom.dcmread(io.BytesIO(result.part10))
+
+
+def build(**changes: object) -> list[Dataset]:
+    arguments = {"analysis": ANALYSIS, "headers": [STILL], "key_frames": KEY_FRAMES, "node": NODE} | changes
+    return [read(result) for result in build_objects(**arguments)]  # type: ignore[arg-type]
+
+
+def texts(ds: Dataset) -> list[str]:
+    return [str(element.value) for element in ds.iterall() if element.keyword == "TextValue"]
+
+
+def test_a_report_and_an_overlay_are_made() -> None:
+    results = build_objects(ANALYSIS, [STILL], KEY_FRAMES, NODE)
+    assert [result.kind for result in results] == ["findings_sr", "secondary_capture"]
+
+
+def test_a_repeat_makes_the_same_bytes() -> None:
+    assert build_objects(ANALYSIS, [STILL], KEY_FRAMES, NODE) == build_objects(ANALYSIS, [STILL], KEY_FRAMES, NODE)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": 2},
+        {"algorithms": (*s.ALGORITHMS[:-1], Algorithm("biometry", "HeadUNet", "1.0.1", "2" * 64))},
+    ],
+)
+def test_another_version_or_model_makes_other_instances(changes: dict[str, object]) -> None:
+    other = build(analysis=dataclasses.replace(ANALYSIS, **changes))  # type: ignore[arg-type]
+    assert {ds.SOPInstanceUID for ds in build()}.isdisjoint(ds.SOPInstanceUID for ds in other)
+
+
+def test_tracking_uids_stay_when_only_the_version_counts_up() -> None:
+    def tracking(ds: Dataset) -> list[str]:
+        return [str(element.value) for element in ds.iterall() if element.keyword == "UID"]
+
+    assert tracking(build()[0]) == tracking(build(analysis=dataclasses.replace(ANALYSIS, version=2))[0])
+
+
+def test_uids_lie_under_the_root_of_the_site() -> None:
+    node = dataclasses.replace(NODE, uid_root="1.2.826.0.1.3680043.10.999")
+    for ds in build(node=node):
+        assert ds.SOPInstanceUID.startswith("1.2.826.0.1.3680043.10.999.")
+        assert ds.SOPInstanceUID.is_valid
+
+
+def test_the_scanners_header_is_not_changed() -> None:
+    before = copy.deepcopy(STILL)
+    build()
+    assert before == STILL
+
+
+def test_a_new_version_names_the_reports_that_it_replaces() -> None:
+    report = build(previous=[Predecessor(SOP_CLASS_UID, "2.25.1", "2.25.2")])[0]
+    series = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == "2.25.2"
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.1"
+
+
+def test_what_could_not_be_analysed_is_said_once_per_reason() -> None:
+    uid = str(STILL.SOPInstanceUID)
+    analysis = s.analysis((), [NotAnalysed(uid, "no decoder"), NotAnalysed(uid, "model missing", task="biometry")])
+    said = texts(build(analysis=analysis, key_frames={})[0])
+    assert "no decoder" in said
+    assert "biometry: model missing" in said
+
+
+@pytest.mark.parametrize(
+    ("found", "failed", "outcome"),
+    [
+        (s.findings(FRAME), (), codes.ALL_SUCCEEDED_WITH_FINDINGS),
+        (s.findings(FRAME)[-1:], (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
+        ((), (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
+        (s.findings(FRAME), (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITH_FINDINGS),
+        (s.findings(FRAME)[-1:], (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITHOUT_FINDINGS),
+        ((), (NotAnalysed("1", "x"),), codes.NONE_SUCCEEDED),
+    ],
+)
+def test_the_outcome_is_coded(found: tuple[object, ...], failed: tuple[NotAnalysed, ...], outcome: object) -> None:
+    assert outcome_of(Subject("fetus", found, failed)) == outcome  # type: ignore[arg-type]
+
+
+def test_a_finding_of_an_unknown_instance_quarantines_the_report_alone() -> None:
+    stray = dataclasses.replace(FRAME, sop_instance_uid="1.2.3")
+    analysis = dataclasses.replace(ANALYSIS, findings=(*ANALYSIS.findings, *s.findings(stray)))
+    report, capture = build_objects(analysis, [STILL], KEY_FRAMES, NODE)
+    assert isinstance(report, QuarantinedObject)
+    assert "1.2.3, which is not in evidence" in report.reason
+    assert isinstance(capture, ResultObject)
+
+
+def test_a_study_without_any_header_gives_no_report_but_the_reason() -> None:
+    (report,) = build_objects(s.analysis(), [], {}, NODE)
+    assert isinstance(report, QuarantinedObject)
+    assert "the patient is not known" in report.reason
+
+
+def test_the_overlay_keeps_geometry_and_tells_where_it_is_from() -> None:
+    capture = build()[1]
+    assert (capture.Rows, capture.Columns) == (120, 160)
+    assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == STILL.SOPInstanceUID
+    assert not np.array_equal(capture.pixel_array, s.picture())
+
+
+@pytest.mark.parametrize("lossy", [None, "01"])
+def test_the_overlay_keeps_the_lossy_history(lossy: str | None) -> None:
+    source = s.header(Rows=120, Columns=160, LossyImageCompression=lossy)
+    assert build(headers=[source])[1].get("LossyImageCompression") == lossy
+
+
+def test_contents_are_dated_in_the_time_zone_of_the_study() -> None:
+    source = s.header(Rows=120, Columns=160, TimezoneOffsetFromUTC="+0530")
+    assert [(ds.ContentTime, ds.TimezoneOffsetFromUTC) for ds in build(headers=[source])] == [("180005", "+0530")] * 2
+
+
+@pytest.mark.parametrize(("charset", "name"), s.NAMES.items())
+def test_a_name_survives_in_any_character_set(charset: str | tuple[str, ...], name: str) -> None:
+    character_set = list(charset) if isinstance(charset, tuple) else charset
+    source = s.as_read(s.header(Rows=120, Columns=160, PatientName=name, SpecificCharacterSet=character_set))
+    assert [str(ds.PatientName) for ds in build(headers=[source])] == [name, name]
+
+
+def test_a_name_survives_beside_an_institution_that_its_character_set_cannot_hold() -> None:
+    source = s.as_read(s.header(Rows=120, Columns=160, PatientName="Иванова^Анна", SpecificCharacterSet="ISO_IR 144"))
+    report = build(headers=[source], node=dataclasses.replace(NODE, institution="東京病院"))[0]
+    assert (str(report.PatientName), report.InstitutionName) == ("Иванова^Анна", "東京病院")
+    assert report.SpecificCharacterSet == "ISO_IR 192"
+
+
+def test_missing_type_2_attributes_are_there_and_empty() -> None:
+    inherited = patient_and_study(Dataset())
+    assert "AccessionNumber" in inherited
+    assert inherited["AccessionNumber"].is_empty
+
+
+def test_our_own_results_are_known_again() -> None:
+    assert all(is_own_result(ds) for ds in build())
+    assert not is_own_result(STILL)
+    assert not is_own_result(Dataset())

@@ -1,0 +1,145 @@
+"""The real validators over every kind of object from every kind of input (design: they catch different faults)."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pydicom
+import pytest
+import synthetic as s
+from pydicom import Dataset
+from pydicom.uid import JPEGBaseline8Bit
+
+from dicom_node.domain.finding import Classification
+from dicom_node.domain.frame import FrameReference
+from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
+from dicom_node.imaging.frames import one_frame
+from dicom_node.results.build import build_objects
+from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor
+from dicom_node.results.identity import NodeIdentity
+
+NODE = NodeIdentity("DICOM_NODE", institution="Clinic")
+PIXELMED = (
+    *("java", "-Xmx2g", "-Xss64m", "-Djdk.xml.xpathTotalOpLimit=0", "-Djdk.xml.xpathExprGrpLimit=0"),
+    *("-Djdk.xml.xpathExprOpLimit=0", "-cp", "/usr/share/java/pixelmed.jar"),
+    *("com.pixelmed.validate.DicomSRValidator", "-checktemplateid", "-checkcontentitemorder"),
+)
+Case = tuple[Dataset, StudyAnalysis, FrameReference | None]
+
+
+def _still(**changes: object) -> Case:
+    ds = s.image(**changes)  # type: ignore[arg-type]
+    return ds, s.analysis(s.findings(s.reference(ds))), s.reference(ds)
+
+
+def _cine(**changes: object) -> Case:
+    ds = s.image([s.picture(frame=i) for i in range(4)], **changes)  # type: ignore[arg-type]
+    third = s.reference(ds, 3)
+    damaged = [NotAnalysed(str(ds.SOPInstanceUID), "damaged", number) for number in (1, 2)]
+    return ds, s.analysis(s.findings(third), damaged, sampling=(s.sampling(ds, 2),)), third
+
+
+def _cervix() -> Case:
+    ds = s.image()
+    cervix = Classification(
+        "planes", (s.reference(ds),), "plane", s.IMAGE_VIEW, s.CERVIX, "cervix", ((s.CERVIX, 0.8), (s.OTHER, 0.2))
+    )
+    return ds, s.analysis([cervix]), s.reference(ds)
+
+
+def _no_region() -> Case:
+    ds = s.image(SequenceOfUltrasoundRegions=None)
+    return ds, s.analysis(s.findings(s.reference(ds), millimetres=False)), s.reference(ds)
+
+
+def _nothing_analysable() -> Case:
+    ds = s.image()
+    reasons = [NotAnalysed(str(ds.SOPInstanceUID), "no decoder for MPEG-4"), NotAnalysed("1.2.3.4", "truncated")]
+    return ds, s.analysis((), reasons, algorithms=()), None
+
+
+CASES: dict[str, Callable[[], Case]] = {
+    "still RGB": _still,
+    "JPEG cine": lambda: _cine(transfer_syntax_uid=JPEGBaseline8Bit),
+    "retired still": lambda: _still(sop_class_uid=s.RETIRED_US_IMAGE),
+    "retired cine": lambda: _cine(sop_class_uid=s.RETIRED_US_MULTI_FRAME),
+    "US Image with frames": lambda: _cine(sop_class_uid=s.US_IMAGE),
+    "no region": _no_region,
+    "missing type 2": lambda: _still(
+        PatientID="12345", PatientBirthDate=None, PatientSex=None, StudyTime=None, StudyID=None, AccessionNumber=None,
+        ReferringPhysicianName=None,
+    ),
+    "nothing found": lambda: (ds := s.image(), s.analysis(), s.reference(ds)),
+    "nothing analysable": _nothing_analysable,
+    "maternal cervix": _cervix,
+    **{
+        f"name in {name}": lambda charset=charset, name=name: _still(  # type: ignore[misc]
+            SpecificCharacterSet=list(charset) if isinstance(charset, tuple) else charset, PatientName=name
+        )
+        for charset, name in s.NAMES.items()
+    },
+}  # fmt: skip
+
+
+def built(case: str, folder: Path) -> tuple[Path, Dataset, list[tuple[str, Path]]]:
+    """Build the objects of a case and write them beside their source: source file, source, (kind, file) of results."""
+    ds, analysis, key = CASES[case]()
+    source = s.write(ds, folder / "source.dcm")
+    header = pydicom.dcmread(source, stop_before_pixels=True)
+    frames = {key: one_frame(source, key.frame_number)} if key else {}
+    before = [Predecessor(SOP_CLASS_UID, "2.25.1", "2.25.2")]
+    written = []
+    for number, result in enumerate(build_objects(analysis, [header], frames, NODE, before)):
+        assert isinstance(result, ResultObject), result
+        path = folder / f"{number}.dcm"
+        path.write_bytes(result.part10)
+        written.append((result.kind, path))
+    return source, ds, written
+
+
+def in_utf_8(path: Path) -> Path:
+    """Transcode a file: dcentvfy compares bytes and knows no character sets."""
+    ds = pydicom.dcmread(path)
+    name = str(ds.PatientName)
+    if not name.isascii():
+        ds.SpecificCharacterSet = "ISO_IR 192"
+        ds.PatientName = name
+    return s.write(ds, path.with_suffix(".utf8.dcm"))
+
+
+def run(*command: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, errors="replace")
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_validators_accept_every_object(case: str, tmp_path: Path) -> None:
+    source, ds, written = built(case, tmp_path)
+    assert "findings_sr" in [kind for kind, _ in written]
+    for kind, path in written:
+        verified = run("/usr/bin/dciodvfy", "-new", path)
+        assert verified.returncode == 0, verified.stderr
+        if kind == "findings_sr":
+            dumped = run("/usr/bin/dsrdump", path)
+            said = [line for line in dumped.stderr.splitlines() if "VR checker does not support" not in line]  # UTF-8
+            assert dumped.returncode == 0
+            assert not [line for line in said if line.startswith(("E:", "W:"))], said
+    if case != "missing type 2":  # there the source itself is at fault
+        agreed = run("/usr/bin/dcentvfy", in_utf_8(source), *(path for _, path in written))
+        assert agreed.returncode == 0, agreed.stderr
+    for _, path in written:
+        assert str(pydicom.dcmread(path).PatientName) == str(ds.PatientName)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["JPEG cine", "nothing analysable", "maternal cervix"])
+def test_pixelmed_knows_the_report_as_tid_1500(case: str, tmp_path: Path) -> None:
+    _, _, written = built(case, tmp_path)
+    for kind, path in written:
+        if kind == "findings_sr":
+            said = run(*PIXELMED, path)
+            lines = (said.stdout + said.stderr).splitlines()
+            assert not [line for line in lines if line.startswith("Error") or "xception" in line]
+            assert "Found Root Template TID_1500 (MeasurementReport)" in lines
+            assert "Root Template Validation Complete" in lines
