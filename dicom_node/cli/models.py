@@ -29,12 +29,22 @@ def train(
     ),
     device: Device = "auto",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    simulated: Annotated[
+        Path | None, typer.Option(help="A folder of phantoms to mix in, by the recipe's share.")
+    ] = None,
+    ship: Annotated[
+        bool, typer.Option("--ship", help="Then put the weights into models/TASK, with their hash.")
+    ] = False,
 ) -> None:
     """Train a task by its recipe; started again with the same --out it goes on where it was."""
+    from dicom_node.bootstrap import MODELS
+    from dicom_node.training.export import export
     from dicom_node.training.loop import train as run
 
-    run(task, data, out / task, device, epochs=epochs)
+    checkpoint = run(task, data, out / task, device, epochs=epochs, simulated_dir=simulated)
     console.print(f"weights, metrics and curves lie in {out / task}")
+    if ship:
+        console.print(f"shipped as {export(task, checkpoint, MODELS, data)}")
 
 
 def evaluate(
