@@ -32,7 +32,7 @@ def retry_study(services: Services, study_instance_uid: str) -> None:
         row.attempt += 1
         row.round_start = row.attempt
         row.error = None
-        row.closed_at = row.closed_at or services.now()
+        row.closed_at = services.now()  # the date of the new answer
         services.enqueue(session, jobs.analyse_study(study_instance_uid, row.number, row.attempt))
 
 

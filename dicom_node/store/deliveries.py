@@ -76,7 +76,7 @@ def load_shipment(session: Session, key: ShipmentKey, *, lock: bool = False) -> 
         key,
         tuple(
             Parcel(row, SopReference(result.sop_class_uid, result.sop_instance_uid), result.path, result.sha256)
-            for row, result in session.execute(query).tuples()
+            for row, result in session.execute(query)
         ),
     )
 
@@ -96,7 +96,7 @@ def pending_shipments(session: Session) -> list[tuple[ShipmentKey, int]]:
     """Name every shipment with something left to send, and its number."""
     names = (DeliveryRow.study_instance_uid, DeliveryRow.version, DeliveryRow.destination)
     query = select(*names).where(DeliveryRow.state == DeliveryState.PENDING).distinct()
-    keys = [ShipmentKey(*name) for name in session.execute(query).tuples()]
+    keys = [ShipmentKey(*name) for name in session.execute(query)]
     return [(key, load_shipment(session, key).number) for key in keys]
 
 
@@ -126,5 +126,5 @@ def list_deliveries(session: Session, *, state: str | None = None, limit: int = 
             "sent_at": row.sent_at and row.sent_at.isoformat(),
             "committed_at": row.committed_at and row.committed_at.isoformat(),
         }
-        for row, result in session.execute(query).tuples()
+        for row, result in session.execute(query)
     ]
