@@ -3,10 +3,10 @@
     python benchmarks/reception.py                     # 400 stills of 480 KB, 1 and 4 senders; 86 MB cines
     python benchmarks/reception.py --repeat 3 --only stills
 
-DCMTK's ``storescu`` pushes the same files to each receiver in turn, so that whatever else the machine does weighs
-on all alike; only the ratios of one run mean anything. Afterwards every instance is looked up: in the node's database and
-read back from its disk with its digest, in Orthanc by its REST interface, elsewhere as a file. The node and Orthanc keep
-a database; DCMTK and pynetdicom only write files, without fsync.
+DCMTK's ``storescu`` pushes the same files to each receiver in turn, so that whatever else the machine does weighs on
+all alike; only the ratios of one run mean anything. Afterwards every instance is looked up: in the node's database and
+read back from its disk with its digest, in Orthanc by its REST interface, elsewhere as a file. The node and Orthanc
+keep a database; DCMTK and pynetdicom only write files, without fsync.
 """
 
 from __future__ import annotations

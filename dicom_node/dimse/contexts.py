@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from pydicom.config import IGNORE
 from pydicom.uid import UID
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -128,9 +129,9 @@ def _decide(context: ProposedContext, purpose: Purpose) -> ContextDecision:
         return decision(ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, None, _why_not(context.abstract_syntax, purpose))
     chosen = next((syntax for syntax in context.transfer_syntaxes if syntax in syntaxes), None)
     if chosen is None:
-        offered = ", ".join(UID(syntax).name for syntax in context.transfer_syntaxes) or "none at all"
+        offered = ", ".join(_name(syntax) for syntax in context.transfer_syntaxes) or "none at all"
         reason = (
-            f"no common transfer syntax for {UID(context.abstract_syntax).name}: it was offered with {offered}; "
+            f"no common transfer syntax for {_name(context.abstract_syntax)}: it was offered with {offered}; "
             "set the sender to Explicit VR Little Endian or JPEG Baseline"
         )
         return decision(ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED, None, reason)
@@ -138,7 +139,7 @@ def _decide(context: ProposedContext, purpose: Purpose) -> ContextDecision:
 
 
 def _why_not(abstract_syntax: str, purpose: Purpose) -> str:
-    name = UID(abstract_syntax).name
+    name = _name(abstract_syntax)
     if abstract_syntax in ACCEPTED[Purpose.SCANNER] and purpose is Purpose.DESTINATION:
         return f"{name}: the caller is a destination, not a scanner; list its AE title under scanners to let it send"
     if abstract_syntax.startswith("1.2.840.10008.5.1.4.1.1."):
@@ -146,3 +147,8 @@ def _why_not(abstract_syntax: str, purpose: Purpose) -> str:
     if not abstract_syntax.startswith("1.2.840.10008."):
         return f"{abstract_syntax} is a private class: set the scanner to send standard ultrasound objects"
     return f"{name}: a service that this node does not offer; nothing is lost by its refusal"
+
+
+def _name(uid: str) -> str:
+    """Name what the standard names; whatever else was proposed is its own name, malformed or not."""
+    return UID(uid, IGNORE).name

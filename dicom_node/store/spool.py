@@ -13,6 +13,7 @@ import hashlib
 import mmap
 import os
 import shutil
+import struct
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -163,7 +164,7 @@ def is_intact(data_dir: Path, path: str, sha256: str) -> bool:
             file.seek(data_set_offset(file.read(_META_AT_MOST)))
             while block := file.read(_READ_BYTES):
                 digest.update(block)
-    except (OSError, ValueError, IndexError):
+    except (OSError, struct.error):
         return False
     return digest.hexdigest() == sha256
 
