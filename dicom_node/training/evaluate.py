@@ -39,13 +39,15 @@ PLANE_OF_REGION = {region: plane for plane, region in REGION_OF_PLANE.items()}
 HC_TOLERANCE = 0.05
 
 Figures = dict[str, Figure]
+Outcome = tuple[str, Figures, dict[str, float]]  #: real or simulated, figures, and facts that no image decides
 
 
 def evaluate(task: str, data_dir: Path, models_dir: Path, device: str = "auto") -> dict[str, Any]:
     """Measure a task on a folder laid out like the training data, without any fetus that its weights have seen.
 
     The report holds each figure as a number under its name, and ``figures`` with value, 95 % interval (bootstrap by
-    fetus or patient) and n of each. ``data`` says whether the images are real or simulated; they are never mixed.
+    fetus or patient), n and image sets of each. ``data`` says whether the images are real or simulated; they are
+    never mixed.
 
     :raises BadInput: no such task, or no image that the weights have not seen.
     :raises ModelError: the model cannot be loaded.
@@ -53,13 +55,14 @@ def evaluate(task: str, data_dir: Path, models_dir: Path, device: str = "auto") 
     if task not in EVALUATIONS:
         raise BadInput(f"no evaluation measures {task!r}")
     manifest = Manifest.read(models_dir / task)
-    kind, figures = EVALUATIONS[task](data_dir, models_dir, device)
+    kind, figures, facts = EVALUATIONS[task](data_dir, models_dir, device)
     report: dict[str, Any] = {
         "task": task,
         "version": manifest.version,
         "weights_sha256": manifest.weights.sha256,
         "data": kind,
         "figures": {name: asdict(found) for name, found in figures.items()},
+        **facts,
     }
     for name, found in figures.items():
         place = report
@@ -81,7 +84,7 @@ def frame_of(picture: Picture, mm_per_px: float | None = None) -> Frame:
     return Frame(reference, np.repeat(grey[:, :, None], 3, axis=2), calibration)
 
 
-def _planes(data_dir: Path, models_dir: Path, device: str) -> tuple[str, Figures]:
+def _planes(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     examples, kind = _unseen(read_planes(data_dir), models_dir / "planes")
     task = _loaded("planes", Planes, models_dir, device)
     scores, brain_scores = (
@@ -118,11 +121,10 @@ def _planes(data_dir: Path, models_dir: Path, device: str) -> tuple[str, Figures
         add("reject_auc", in_set & (in_scope | rejected), metrics.auc, rejected, rejecting)
     add("head_circumference_is_brain", dataset == "head_circumference", metrics.accuracy, true, found)
     add("midsagittal_head_recall", dataset == "head_structures", metrics.accuracy, true, found)
-    figures["parameters"] = Figure(float(task.parameters), None, len(examples))
-    return kind, figures
+    return kind, figures, {"parameters": float(task.parameters)}
 
 
-def _structures(data_dir: Path, models_dir: Path, device: str) -> tuple[str, Figures]:
+def _structures(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     examples, kind = _unseen(read_structures(data_dir), models_dir / "structures")
     task = _loaded("structures", Structures, models_dir, device)
     names = [output.name for output in Manifest.read(models_dir / "structures").outputs]
@@ -164,10 +166,10 @@ def _structures(data_dir: Path, models_dir: Path, device: str) -> tuple[str, Fig
     }
     for j, name in enumerate(names):
         figures[f"yolo11.per_structure.{name}"] = figure(groups, f1, matched[:, j], shown[:, j], true[:, j])
-    return kind, figures
+    return kind, figures, {}
 
 
-def _biometry(data_dir: Path, models_dir: Path, device: str) -> tuple[str, Figures]:
+def _biometry(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     examples, kind = _unseen(read_biometry(data_dir), models_dir / "biometry")
     task = _loaded("biometry", Biometry, models_dir, device)
     gate = _loaded("planes", Planes, models_dir, device)
@@ -177,7 +179,7 @@ def _biometry(data_dir: Path, models_dir: Path, device: str) -> tuple[str, Figur
         regions = task.regions(frames)
         for example, frame, region in zip(batch, frames, regions, strict=True):
             cases.append(_measured(example, frame, region, task, gate))
-    return kind, _biometry_figures(cases)
+    return kind, _biometry_figures(cases), {}
 
 
 def _measured(example: BiometryExample, frame: Frame, region: str, task: Biometry, gate: Planes) -> dict[str, Any]:
@@ -254,7 +256,7 @@ def _loaded(name: str, kind: type[Any], models_dir: Path, device: str) -> Loaded
     return task
 
 
-EVALUATIONS: dict[str, Callable[[Path, Path, str], tuple[str, Figures]]] = {
+EVALUATIONS: dict[str, Callable[[Path, Path, str], Outcome]] = {
     "planes": _planes,
     "structures": _structures,
     "biometry": _biometry,

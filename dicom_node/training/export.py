@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,17 @@ def seen_by(folder: Path) -> frozenset[str]:
     return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
 
 
-def record_metrics(task: str, models_dir: Path, reports: Mapping[str, Mapping[str, Any]], command: str) -> None:
-    """Write evaluations (the name of the data set to the report of it) as the manifest's metrics, its last key."""
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """A report of ``evaluate``, with what it was measured on and the command that measures it again."""
+
+    dataset: str
+    command: str
+    report: Mapping[str, Any]
+
+
+def record_metrics(task: str, models_dir: Path, evaluations: Sequence[Evaluation]) -> Manifest:
+    """Write evaluations as the manifest's metrics, its last key."""
     path = models_dir / task / MANIFEST
     kept = path.read_text(encoding="utf-8").partition("\nmetrics:")[0]
     metrics = [
@@ -59,13 +69,23 @@ def record_metrics(task: str, models_dir: Path, reports: Mapping[str, Mapping[st
             "value": round(figure["value"], 4),
             "ci95": [round(end, 4) for end in figure["ci95"]] if figure["ci95"] else None,
             "n": figure["n"],
-            "data": report["data"],
-            "dataset": dataset,
-            "command": command,
+            "data": evaluation.report["data"],
+            "dataset": f"{figure['images']}, {evaluation.dataset}",
+            "command": evaluation.command,
         }
-        for dataset, report in reports.items()
-        for name, figure in report["figures"].items()
+        for evaluation in evaluations
+        for name, figure in evaluation.report["figures"].items()
     ]
     written = yaml.safe_dump({"metrics": metrics}, sort_keys=False, width=120, default_flow_style=None)
     path.write_text(f"{kept}\n{written}", encoding="utf-8")
-    Manifest.read(models_dir / task)
+    return Manifest.read(models_dir / task)
+
+
+def figures_table(manifest: Manifest) -> str:
+    """Give the manifest's metrics as the table of the model's page."""
+    rows = ["| figure | value | 95 % interval | n | data |", "|---|---|---|---|---|"]
+    for metric in manifest.metrics:
+        interval = "{:g} to {:g}".format(*metric.ci95) if metric.ci95 else "-"
+        source = f"{metric.data}: {metric.dataset}"
+        rows.append(f"| `{metric.name}` | {metric.value:g} | {interval} | {metric.n} | {source} |")
+    return "\n".join(rows) + "\n"

@@ -17,11 +17,12 @@ BOOTSTRAP_SEED = 11
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure with its 95 % interval (None where it cannot be drawn again) and the number of cases it rests on."""
+    """A figure, its 95 % interval (None where it cannot be drawn again), its number of cases and their image sets."""
 
     value: float
     ci95: tuple[float, float] | None
     n: int
+    images: str
 
 
 def figure(
@@ -29,20 +30,22 @@ def figure(
 ) -> Figure:
     """Give a statistic of columns (n cases each) with a 95 % percentile bootstrap over whole groups (Efron 1979).
 
-    Cases of one fetus resemble each other, so fetuses are drawn with replacement, never images.
+    Cases of one fetus resemble each other, so fetuses are drawn with replacement, never images. A group is named
+    ``<image set>/<fetus>``.
     """
+    images = ", ".join(sorted({str(group).partition("/")[0] for group in groups}))
     value = float(statistic(*columns))
     _, owner = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(owner == group) for group in range(owner.max() + 1)] if len(owner) else []
     if len(members) < 2:  # noqa: PLR2004 - one group says nothing of the spread
-        return Figure(value, None, len(owner))
+        return Figure(value, None, len(owner), images)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     again = []
     for _ in range(rounds):
         drawn = np.concatenate([members[i] for i in rng.integers(len(members), size=len(members))])
         again.append(statistic(*(column[drawn] for column in columns)))
     low, high = np.nanpercentile(np.asarray(again, dtype=np.float64), (2.5, 97.5))
-    return Figure(value, (float(low), float(high)), len(owner))
+    return Figure(value, (float(low), float(high)), len(owner), images)
 
 
 def accuracy(true: Values, found: Values) -> float:

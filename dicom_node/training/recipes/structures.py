@@ -43,7 +43,7 @@ class StructuresRecipe(Recipe[StructureExample]):
     """See the module."""
 
     task = "structures"
-    epochs = 5
+    epochs = 3
     draws = 512
     batch_size = 16
     learning_rate = 5e-4

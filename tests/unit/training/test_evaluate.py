@@ -24,7 +24,9 @@ def test_an_evaluation_tells_its_figures_with_n_and_data(phantoms: Path, task: s
     report = evaluate(task, phantoms, MODELS, "cpu")
     assert report["data"] == "simulated"
     assert all(isinstance(report[key], float) for key in keys)
-    assert all(set(figure) == {"value", "ci95", "n"} and figure["n"] > 0 for figure in report["figures"].values())
+    assert all(
+        set(figure) == {"value", "ci95", "n", "images"} and figure["n"] > 0 for figure in report["figures"].values()
+    )
     json.dumps(report)
 
 
@@ -40,7 +42,7 @@ def test_images_that_the_weights_have_seen_are_not_measured(tmp_path: Path, phan
     groups = sorted({example.picture.group for example in examples})
     (tmp_path / "planes" / "seen.txt").write_text("\n".join(groups[1:]), encoding="utf-8")
     left = sum(example.picture.group == groups[0] for example in examples)
-    assert evaluate("planes", phantoms, tmp_path, "cpu")["figures"]["parameters"]["n"] == left
+    assert evaluate("planes", phantoms, tmp_path, "cpu")["figures"]["head_circumference_is_brain"]["n"] == left
     (tmp_path / "planes" / "seen.txt").write_text("\n".join(groups), encoding="utf-8")
     with pytest.raises(BadInput, match="every image"):
         evaluate("planes", phantoms, tmp_path, "cpu")

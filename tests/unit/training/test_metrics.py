@@ -59,10 +59,11 @@ def test_dice() -> None:
 def test_the_interval_draws_fetuses_and_not_images() -> None:
     # Two fetuses, one always right and one never: however many images, the share swings between 0 and 1.
     right = np.array([1.0] * 50 + [0.0] * 50)
-    figure = metrics.figure(["a"] * 50 + ["b"] * 50, lambda values: float(values.mean()), right)
+    figure = metrics.figure(["set/a"] * 50 + ["set/b"] * 50, lambda values: float(values.mean()), right)
     assert figure.value == 0.5
     assert figure.ci95 == (0.0, 1.0)
     assert figure.n == 100
+    assert figure.images == "set"
     each_its_own = metrics.figure([str(i) for i in range(100)], lambda values: float(values.mean()), right)
     assert each_its_own.ci95 is not None
     assert each_its_own.ci95 == pytest.approx((0.4, 0.6), abs=0.03)
