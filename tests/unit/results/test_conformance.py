@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from pydicom.uid import JPEGBaseline8Bit
 from dicom_node.domain.finding import Classification
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
-from dicom_node.imaging.frames import one_frame
+from dicom_node.imaging.frames import one_frame, open_instance
 from dicom_node.results.build import build_objects
 from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor
 from dicom_node.results.identity import NodeIdentity
@@ -143,3 +144,26 @@ def test_pixelmed_knows_the_report_as_tid_1500(case: str, tmp_path: Path) -> Non
             assert not [line for line in lines if line.startswith("Error") or "xception" in line]
             assert "Found Root Template TID_1500 (MeasurementReport)" in lines
             assert "Root Template Validation Complete" in lines
+
+
+DATA = Path(os.environ.get("DICOM_NODE_DATA", Path(__file__).parents[4] / "shared" / "data")) / "dicom_us"
+REAL = sorted(DATA.glob("*.dcm")) if DATA.is_dir() else []
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not REAL, reason=f"no real images at {DATA}")
+@pytest.mark.parametrize("source", REAL, ids=lambda path: path.stem)
+def test_validators_accept_results_of_real_scanners_images(source: Path, tmp_path: Path) -> None:
+    instance = open_instance(source)
+    header = instance.header
+    key = instance.reference(instance.number_of_frames)
+    analysis = s.analysis(s.findings(key), study_instance_uid=str(header.StudyInstanceUID))
+    results = build_objects(analysis, [header], {key: one_frame(source, key.frame_number)}, NODE)
+    for number, result in enumerate(results):
+        assert isinstance(result, ResultObject), result
+        path = tmp_path / f"{number}.dcm"
+        path.write_bytes(result.part10)
+        verified = run("/usr/bin/dciodvfy", "-new", path)
+        assert verified.returncode == 0, verified.stderr
+        agreed = run("/usr/bin/dcentvfy", source, path)
+        assert agreed.returncode == 0, agreed.stderr
