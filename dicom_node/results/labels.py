@@ -25,13 +25,17 @@ class Page:
     :ivar picture: shape (rows, columns, 3), RGB uint8, with everything written so far.
     """
 
-    def __init__(self, picture: Picture, shapes: Sequence[Box], font_px: int) -> None:
-        """Take the picture with its shapes drawn, and the boxes around these shapes."""
+    def __init__(self, picture: Picture, shapes: Sequence[Box], named: Sequence[Box], font_px: int) -> None:
+        """Take the picture with its shapes drawn, the boxes around all of these, and those that labels will name.
+
+        A label may lie within a measured head, but not on another named structure.
+        """
         self._bright = picture.max(axis=2) > _BRIGHT
         self._canvas = Image.fromarray(picture)
         self._draw = ImageDraw.Draw(self._canvas)
         self._columns, self._rows = self._canvas.size
         self._shapes = list(shapes)
+        self._named = list(named)
         self._taken: list[Box] = []
         self._font_px = font_px
 
@@ -86,7 +90,7 @@ class Page:
     def _cost_of_label(self, place: Box, subject: Box) -> float:
         """Rate a place from 0: what it covers, what sticks out of the picture, and how far it is from its shape."""
         outside = _area(place) - _common_area(place, (0.0, 0.0, float(self._columns), float(self._rows)))
-        covered = 8 * _covered(place, self._shapes) + 12 * _covered(place, self._taken)
+        covered = 8 * _covered(place, self._named) + 12 * _covered(place, self._taken)
         away = abs(place[0] + place[2] - subject[0] - subject[2]) + abs(place[1] + place[3] - subject[1] - subject[3])
         return (10 * outside + covered) / _area(place) + 0.075 * away / self._font_px
 

@@ -55,7 +55,8 @@ def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
         _draw_shape(picture, finding, colours.get(finding.name, _MEASURED), style)
 
     shapes = [box for finding in findings if (box := _extent(finding)) is not None]
-    page = Page(picture, shapes, style.font_px)
+    named = [finding.box_xyxy_px for finding in findings if isinstance(finding, Detection)]
+    page = Page(picture, shapes, named, style.font_px)
     page.write_banner(BANNER, _WARNING)
     page.write_block(_value_lines(findings, colours))
     for finding in findings:
