@@ -233,7 +233,9 @@ class Admin:
 
 
 def open_admin(config_path: Path) -> Admin:
-    """Open the database of a node, running or not."""
+    """Open the database of a node, running or not; one that was never started gets its tables first."""
     live = LiveConfig(config_path)
-    prepare_database(live())
-    return Admin(open_services(live))
+    services = open_services(live)
+    if not services.database.has_schema():
+        prepare_database(live())
+    return Admin(services)

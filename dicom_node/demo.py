@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -184,10 +185,13 @@ def _note_state(study: Sent, row: dict[str, Any] | None, now: float) -> None:
 
 
 def _progress(studies: Sequence[Sent], now: float) -> Group:
-    table = Table("study", "instances", *STATES, title=f"{now:5.1f} s", title_justify="left")
+    table = Table(title=f"{now:5.1f} s", title_justify="left", box=box.SIMPLE_HEAD)
+    table.add_column("study", overflow="fold")
+    for name in ("sent", *STATES):
+        table.add_column(name, no_wrap=True)
     for study in studies:
         cells = [
-            Text(f"✔ {study.reached_s[state]:.1f} s", style="green")
+            Text(f"{study.reached_s[state]:.1f} s ✔", style="green")
             if state in study.reached_s
             else Text("·", style="dim")
             for state in STATES
@@ -206,7 +210,9 @@ def _print_answers(console: Console, studies: Sequence[Sent], config_path: Path)
             console.print(f"[red]{study.title}: {study.state} {study.failure or ''}[/red]")
             continue
         answer = admin.show_study(study.study_instance_uid)
-        table = Table("task", "what", "value", "note", title=f"\n{study.title}", title_justify="left")
+        table = Table(
+            "task", "what", "value", "note", title=f"\n{study.title}", title_justify="left", box=box.SIMPLE_HEAD
+        )
         for said in answer["findings"]:
             value = " ".join(str(v) for v in (said["value"], said["unit"]) if v is not None)
             frame = f"frame {said['frame']}: " if said["frame"] else ""
