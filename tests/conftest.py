@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +73,15 @@ def postgresql_server() -> Iterator[str]:
         shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Give the folder of real images, or skip: they are not part of the project."""
+    folder = Path(os.environ.get("DICOM_NODE_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"the real images are not at {folder} (DICOM_NODE_DATA)")
+    return folder
+
+
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """Name a database file of its own."""
@@ -106,12 +116,11 @@ class Orthanc:
     node_port: int
 
 
-@pytest.fixture
-def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
-    """Start Orthanc on loopback. It knows the node as DICOM_NODE on ``node_port``, where nobody listens yet."""
+@contextmanager
+def run_orthanc(folder: Path) -> Iterator[Orthanc]:
+    """Run Orthanc on loopback. It knows the node as DICOM_NODE on ``node_port``, where nobody listens yet."""
     it = Orthanc("ORTHANC", "127.0.0.1", free_port(), free_port(), "DICOM_NODE", free_port())
-    folder = tmp_path / "orthanc"
-    folder.mkdir()
+    folder.mkdir(parents=True)
     (folder / "orthanc.json").write_text(
         json.dumps(
             {
@@ -139,6 +148,13 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture
+def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
+    """Give an Orthanc of the test's own."""
+    with run_orthanc(tmp_path / "orthanc") as it:
+        yield it
 
 
 def _listens(port: int) -> bool:

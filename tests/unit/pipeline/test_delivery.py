@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +16,7 @@ from dicom_node.dimse.storage_scu import Outcome
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.pipeline import delivery
 from dicom_node.store.studies import list_studies
-from dicom_node.store.tables import CommitmentRow, DeliveryRow, ResultRow
+from dicom_node.store.tables import CommitmentRow, DeliveryRow, ResultRow, StudyRow
 
 STEPS = {"deliver": delivery.deliver}
 BUSY = TransientDeliveryError("A700: it is out of resources", status=0xA700)
@@ -82,8 +83,6 @@ def test_an_answer_whose_version_was_taken_is_made_again_under_the_next(world: W
     world.close()
     answer = world.answer()
     with world.database.write() as session:
-        from dicom_node.store.tables import StudyRow
-
         session.get_one(StudyRow, STUDY).version = 1  # another generation's answer
     assert not delivery.store_answer(world.services, answer)
     assert world.keys == [f"analyse:{STUDY}:1:1"]
@@ -204,8 +203,6 @@ def test_each_destination_has_its_own_lane(tmp_path: Path, network: Network) -> 
 
 
 def test_a_quarantined_object_is_listed_and_goes_nowhere(world: World, network: Network) -> None:
-    import dataclasses
-
     world.release(world.receive())
     world.close()
     answer = world.answer(1)
