@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
 from dicom_node.domain.finding import Classification, Finding
@@ -32,8 +34,9 @@ logger = logging.getLogger(__name__)
 
 GATE = "planes"
 PLANE = "plane"  #: name of the gate's classification
-#: A frame with a larger coloured share is Doppler or a rendered volume. Coloured text and scales stay far below.
-MOST_COLOUR = 0.1
+#: A frame with a larger coloured share is Doppler or a rendered volume. Banners, text and scales stay below: up to
+#: 0.096 of a whole grey-scale picture in the samples, 0.004 inside its tissue regions.
+MOST_COLOUR = 0.15
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,11 +164,17 @@ def _decodable(instance: Instance, numbers: Sequence[int], not_analysed: list[No
     for item in frames_of(instance, numbers):
         if isinstance(item, NotAnalysed):
             not_analysed.append(item)
-        elif colour_share(item.pixels) > MOST_COLOUR:
+        elif max(colour_share(part) for part in _tissue(item)) > MOST_COLOUR:
             reason = "colour Doppler or a rendered volume: the models know grey-scale pictures only"
             not_analysed.append(NotAnalysed(instance.sop_instance_uid, reason, item.reference.frame_number))
         else:
             yield item
+
+
+def _tissue(frame: Frame) -> list[npt.NDArray[np.uint8]]:
+    """Give the parts of a picture that show tissue, as far as the scanner says; else all of it."""
+    regions = frame.calibration.regions
+    return [frame.pixels[r.y0 : r.y1 + 1, r.x0 : r.x1 + 1] for r in regions] or [frame.pixels]
 
 
 def _not_analysed(frame: FrameReference, reason: str, task: str) -> NotAnalysed:
