@@ -184,7 +184,8 @@ class Association:
         }
         for element, sources in _ECHOED.items():
             echoed = next((command[source] for source in sources if source in command), None)
-            if echoed is not None:
+            # A malformed UID is not sent back: it would cost a strict caller its association.
+            if isinstance(echoed, int) or (echoed and uid_fault(echoed) is None):
                 values[element] = echoed
         if answer.comment:
             values[Element.ERROR_COMMENT] = answer.comment

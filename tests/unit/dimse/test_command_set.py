@@ -1,3 +1,4 @@
+import contextlib
 import io
 
 import pytest
@@ -28,9 +29,7 @@ def test_reads_what_a_general_writer_writes():
 
 
 def test_a_general_reader_reads_what_is_written():
-    encoded = encode(
-        {Element.STATUS: 0xA700, Element.COMMAND_FIELD: 0x8001, Element.ERROR_COMMENT: "ä" + "x" * 80}
-    )
+    encoded = encode({Element.STATUS: 0xA700, Element.COMMAND_FIELD: 0x8001, Element.ERROR_COMMENT: "ä" + "x" * 80})
     read = read_dataset(io.BytesIO(encoded), is_implicit_VR=True, is_little_endian=True)
     assert (read.CommandField, read.Status) == (0x8001, 0xA700)
     assert read.ErrorComment == "?" + "x" * 63
@@ -45,7 +44,5 @@ def test_a_missing_number_is_named():
 @given(st.binary(max_size=200))
 def test_garbage_is_unreadable_but_never_an_accident(garbage):
     for read in (decode, parse_request):
-        try:
+        with contextlib.suppress(UnreadableDataset, ProtocolViolation):
             read(garbage)
-        except (UnreadableDataset, ProtocolViolation):
-            pass

@@ -48,7 +48,9 @@ def test_no_common_transfer_syntax_names_what_was_offered():
     decision = decide(US_IMAGE, "1.2.840.10008.1.2.4.94")
     assert decision.result == ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED
     assert decision.reason is not None
-    assert decision.reason.startswith("no common transfer syntax for Ultrasound Image Storage: it was offered with JPIP")
+    assert decision.reason.startswith(
+        "no common transfer syntax for Ultrasound Image Storage: it was offered with JPIP"
+    )
 
 
 def test_private_classes_and_other_services_have_a_reason_of_their_own():

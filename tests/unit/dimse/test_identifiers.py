@@ -11,7 +11,21 @@ def test_usable_uids(uid):
 
 
 @pytest.mark.parametrize(
-    "uid", ["", "1", "1..2", ".1.2", "1.2.", "1.2.x", "../../etc/passwd", "1.2/3", "1.2\x00", "1.2\n", "1." * 32 + "1", "١.٢"]
+    "uid",
+    [
+        "",
+        "1",
+        "1..2",
+        ".1.2",
+        "1.2.",
+        "1.2.x",
+        "../../etc/passwd",
+        "1.2/3",
+        "1.2\x00",
+        "1.2\n",
+        "1." * 32 + "1",
+        "\u0661.\u0662",
+    ],
 )
 def test_unusable_uids_are_explained(uid):
     assert uid_fault(uid)

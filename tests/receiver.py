@@ -1,0 +1,133 @@
+"""A real receiver for tests: listener, intake, spool and database in this process, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conftest import free_port
+from pynetdicom import AE
+from pynetdicom.association import Association
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from dicom_node.config import Config
+from dicom_node.dimse.connection import Timeouts
+from dicom_node.dimse.listener import Listener
+from dicom_node.engine.job import Job
+from dicom_node.pipeline.intake import Intake
+from dicom_node.pipeline.services import utc_now
+from dicom_node.results.loop_guard import is_own_result
+from dicom_node.store.database import Database
+from dicom_node.store.spool import Spool
+from dicom_node.store.tables import AssociationRow, GenerationRow, InstanceRow
+
+SETTINGS = {
+    "node": {"ae_title": "NODE"},
+    "scanners": [{"ae_title": "SCANNER", "quiet_seconds": 7}, {"ae_title": "ELSEWHERE", "host": "192.0.2.1"}],
+    "destinations": [{"name": "pacs", "ae_title": "PACS", "host": "127.0.0.1", "port": 104}],
+    "retention": {"min_free_gb": 0},
+}
+
+
+@dataclass
+class Receiver:
+    """A listening receiver. ``jobs`` are those whose transaction asked for them; ``reports`` came from destinations."""
+
+    port: int
+    database: Database
+    data_dir: Path
+    listener: Listener
+    config: Config
+    jobs: list[Job] = field(default_factory=list)
+    reports: list[tuple[object, ...]] = field(default_factory=list)
+    free_bytes: int = 10**12
+
+    def associations(self) -> list[AssociationRow]:
+        """Give the association log, oldest first."""
+        return self._all(AssociationRow, AssociationRow.id)
+
+    def instances(self) -> list[InstanceRow]:
+        """Give the instance rows, oldest first."""
+        return self._all(InstanceRow, InstanceRow.id)
+
+    def generations(self) -> list[GenerationRow]:
+        """Give the generations in order."""
+        return self._all(GenerationRow, GenerationRow.number)
+
+    def files(self) -> set[str]:
+        """Name every file that is kept or half-kept."""
+        roots = (self.data_dir / "instances", self.data_dir / "spool")
+        return {str(f.relative_to(self.data_dir)) for root in roots for f in root.rglob("*") if f.is_file()}
+
+    def _all(self, table: type, order: object) -> list:
+        with self.database.read() as session:
+            return list(session.scalars(select(table).order_by(order)))
+
+
+@contextmanager
+def running_receiver(
+    folder: Path, url: str, timeouts: Timeouts | None = None, change: Callable[[Config], Config] = lambda config: config
+) -> Iterator[Receiver]:
+    """Run a receiver until the block ends."""
+    port = free_port()
+    settings = {**SETTINGS, "dicom": {"port": port, "max_associations": 5}}
+    settings["node"] = {"ae_title": "NODE", "data_dir": folder}
+    config = change(Config.model_validate(settings))
+    database = Database(url)
+    database.upgrade()
+    receiver = Receiver(port, database, folder, None, config)  # type: ignore[arg-type]
+
+    def enqueue(_session: Session, job: Job) -> None:
+        receiver.jobs.append(job)
+
+    intake = Intake(
+        database=database,
+        spool=Spool(
+            folder,
+            "receiver-1",
+            min_free_bytes=lambda: int(receiver.config.retention.min_free_gb * 1e9),
+            free_bytes=lambda _: receiver.free_bytes,
+        ),
+        current_config=lambda: receiver.config,
+        enqueue=enqueue,
+        receiver="receiver-1",
+        now=utc_now,
+        is_own_result=is_own_result,
+        on_commitment_report=lambda *report: receiver.reports.append(report),
+    )
+    receiver.listener = Listener(lambda: receiver.config, intake.handlers(), timeouts)
+    receiver.listener.start()
+    try:
+        yield receiver
+    finally:
+        receiver.listener.stop(drain_s=0)
+        database.close()
+
+
+@contextmanager
+def scanner(
+    receiver: Receiver,
+    *contexts: tuple[str, str] | tuple[str, list[str]],
+    ae_title: str = "SCANNER",
+    called: str = "NODE",
+    **options: object,
+) -> Iterator[Association]:
+    """Associate with a receiver as pynetdicom does; the association may turn out rejected."""
+    entity = AE(ae_title)
+    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = 20
+    for abstract_syntax, transfer_syntaxes in contexts:
+        entity.add_requested_context(abstract_syntax, transfer_syntaxes)
+    association = entity.associate("127.0.0.1", receiver.port, ae_title=called, **options)  # type: ignore[arg-type]
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.release()
+
+
+def with_changes(config: Config, section: str, **changes: object) -> Config:
+    """Change some keys of one section."""
+    return config.model_copy(update={section: getattr(config, section).model_copy(update=changes)})
