@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import wait_until
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from dicom_node.engine.executors import NameTaken, hold, open_locks
+from dicom_node.engine.executors import LockLost, NameTaken, hold, open_locks
 from dicom_node.engine.job import Job
 from dicom_node.engine.queue import JobQueue
 from dicom_node.store.database import Database
@@ -261,3 +262,24 @@ def test_a_lock_is_free_the_moment_its_holder_dies(bench: Bench) -> None:
     with hold(locks, "io-0") as held:
         held.check()
         assert locks.is_alive("io-0")
+
+
+def test_a_lock_survives_the_loss_of_its_connection_unless_another_took_it(
+    bench_of: Callable[[str], Bench], postgresql_url: str
+) -> None:
+    bench = bench_of(postgresql_url)
+    locks = open_locks(bench.url, bench.folder)
+
+    def cut_connections() -> None:
+        with bench.database.engine.connect() as connection:
+            connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            )
+
+    with hold(locks, "io-0") as held:
+        cut_connections()
+        held.check()
+        assert locks.is_alive("io-0")
+        cut_connections()
+        with hold(locks, "io-0"), pytest.raises(LockLost, match="io-0"):
+            held.check()

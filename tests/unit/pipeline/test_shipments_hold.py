@@ -113,5 +113,5 @@ class Shipments(RuleBasedStateMachine):
             assert all(row.error for row in self.rows() if row.state == "failed")
 
 
-Shipments.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+Shipments.TestCase.settings = settings(max_examples=25, stateful_step_count=20, deadline=None)
 TestShipments = Shipments.TestCase
