@@ -24,17 +24,13 @@ def register(app: typer.Typer) -> None:
 def train(
     task: Task,
     data: Data,
+    simulated: Annotated[Path | None, typer.Option(help="Simulated images of the same layout, mixed in.")] = None,
     out: Annotated[Path, typer.Option(help="Checkpoints, metrics and curves; training resumes from here.")] = Path(
         "runs"
     ),
     device: Device = "auto",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    simulated: Annotated[
-        Path | None, typer.Option(help="A folder of phantoms to mix in, by the recipe's share.")
-    ] = None,
-    ship: Annotated[
-        bool, typer.Option("--ship", help="Then put the weights into models/TASK, with their hash.")
-    ] = False,
+    ship: Annotated[bool, typer.Option(help="Then write weights, hash and seen.txt into models/TASK.")] = False,
 ) -> None:
     """Train a task by its recipe; started again with the same --out it goes on where it was."""
     from dicom_node.bootstrap import MODELS
@@ -42,9 +38,9 @@ def train(
     from dicom_node.training.loop import train as run
 
     checkpoint = run(task, data, out / task, device, epochs=epochs, simulated_dir=simulated)
-    console.print(f"weights, metrics and curves lie in {out / task}")
+    console.print(f"checkpoint, metrics and curves lie in {out / task}")
     if ship:
-        console.print(f"shipped as {export(task, checkpoint, MODELS, data)}")
+        console.print(f"shipped: {export(task, checkpoint, MODELS, data)}")
 
 
 def evaluate(
