@@ -46,13 +46,13 @@ def echo(
     """Ask a destination whether it is there (C-ECHO), and say which step failed."""
     import time
 
-    from dicom_node.dimse.peer import Peer
     from dicom_node.dimse.peer import echo as send_echo
+    from dicom_node.dimse.peer import peer_of
 
     settings = load_config(config_path)
     destination = settings.destination(name)
     if destination is not None:
-        peer = Peer(destination.ae_title, destination.host, destination.port, destination.tls)
+        peer = peer_of(settings, destination)
     elif "@" in name:
         peer = parse_peer(name)
     else:

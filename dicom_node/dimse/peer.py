@@ -16,6 +16,7 @@ from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
+from dicom_node.config import Config, Destination, Tls
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 
 UNLIMITED_PDU = 0
@@ -24,15 +25,24 @@ CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Where an application entity is reached."""
+    """Where an application entity is reached.
+
+    :ivar identity: with ``tls``: the certificate that we show, and the authority that must have signed the peer's.
+    """
 
     ae_title: str
     host: str
     port: int
     tls: bool = False
+    identity: Tls | None = None
 
     def __str__(self) -> str:
         return f"{self.ae_title} at {self.host}:{self.port}"
+
+
+def peer_of(config: Config, destination: Destination) -> Peer:
+    """Say where a destination is reached, and as whom we present ourselves there."""
+    return Peer(destination.ae_title, destination.host, destination.port, destination.tls, config.dicom.tls)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +113,7 @@ def associate(
             max_pdu=UNLIMITED_PDU,
             ext_neg=[build_role(UID(p.sop_class_uid), scp_role=True) for p in proposals if p.as_scp],
             evt_handlers=[(evt.EVT_CONN_OPEN, prepare), *handlers],
-            tls_args=(ssl.create_default_context(), peer.host) if peer.tls else None,
+            tls_args=(_client_context(peer.identity), peer.host) if peer.tls else None,
         )
     except OSError as error:
         raise TransientDeliveryError(f"{peer} could not be reached: {error.strerror}") from error
@@ -151,6 +161,17 @@ def _prepare_socket(sock: socket.socket, timeouts: Timeouts) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, microseconds))
 
 
+def _client_context(identity: Tls | None) -> ssl.SSLContext:
+    """Build the calling side of TLS (PS3.15 B.12): 1.2 or newer, and the peer's certificate is always checked."""
+    try:
+        context = ssl.create_default_context(cafile=identity.ca if identity else None)
+        if identity is not None:
+            context.load_cert_chain(identity.cert, identity.key)
+    except OSError as error:
+        raise TransientDeliveryError(f"dicom.tls: certificate, key or ca cannot be used: {error}") from error
+    return context
+
+
 def _why_not(peer: Peer, association: Association, timeouts: Timeouts, *, connected: bool) -> DeliveryError:
     answer = association.acceptor.primitive
     if association.is_rejected and answer is not None:
@@ -160,7 +181,8 @@ def _why_not(peer: Peer, association: Association, timeouts: Timeouts, *, connec
     if association.rejected_contexts and not association.accepted_contexts:
         return PermanentDeliveryError(f"{peer} accepted none of the proposed presentation contexts")
     if not connected:
-        return TransientDeliveryError(f"{peer} could not be reached: nobody listens there, or no way leads there")
+        how = "or the TLS handshake failed" if peer.tls else "or no way leads there"
+        return TransientDeliveryError(f"{peer} could not be reached: nobody listens there, {how}")
     if association.acse.is_aborted():
         return TransientDeliveryError(f"{peer} aborted during the association request")
     return TransientDeliveryError(f"{peer} did not answer the association request within {timeouts.acse_s:g} s")

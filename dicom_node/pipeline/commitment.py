@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.dimse.commitment import report_commitment, request_commitment
 from dicom_node.dimse.handlers import CommitmentReport
-from dicom_node.dimse.peer import Peer
+from dicom_node.dimse.peer import Peer, peer_of
 from dicom_node.domain.delivery import GiveUp, retry_decision
 from dicom_node.domain.result import SopReference
 from dicom_node.domain.study import CommitmentState, DeliveryState, move_delivery
@@ -72,7 +72,7 @@ def request(services: Services, transaction_uid: str, destination_name: str) -> 
         return
     try:
         request_commitment(
-            Peer(destination.ae_title, destination.host, destination.port, tls=destination.tls),
+            peer_of(services.config(), destination),
             services.config().node.ae_title,
             transaction_uid,
             [parcel.reference for parcel in sent],
@@ -252,7 +252,7 @@ def _scanner(services: Services, row: CommitmentRequestRow) -> Peer:
     """Say where a scanner takes reports: where a destination of that AE title listens, else at its well-known port."""
     for destination in services.config().destinations:
         if destination.ae_title == row.calling_ae_title:
-            return Peer(destination.ae_title, destination.host, destination.port, tls=destination.tls)
+            return peer_of(services.config(), destination)
     return Peer(row.calling_ae_title, row.host, DICOM_PORT)
 
 

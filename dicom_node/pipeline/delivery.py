@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Destination
-from dicom_node.dimse.peer import Peer
+from dicom_node.dimse.peer import peer_of
 from dicom_node.dimse.storage_scu import Outcome, send_instances
 from dicom_node.domain.delivery import GiveUp, retry_decision
 from dicom_node.domain.study import DeliveryState, move_delivery
@@ -133,14 +133,9 @@ def _send(services: Services, destination: Destination, pending: Sequence[Parcel
             outcomes[parcel.row.id] = Outcome(path, error=PermanentDeliveryError(why))
     if whole:
         paths = [services.data_dir / parcel.path for parcel in whole]
-        sent = send_instances(peer_of(destination), services.config().node.ae_title, paths)
+        sent = send_instances(peer_of(services.config(), destination), services.config().node.ae_title, paths)
         outcomes.update((parcel.row.id, outcome) for parcel, outcome in zip(whole, sent, strict=True))
     return outcomes
-
-
-def peer_of(destination: Destination) -> Peer:
-    """Say where a destination is reached."""
-    return Peer(destination.ae_title, destination.host, destination.port, tls=destination.tls)
 
 
 def _record(services: Services, session: Session, shipment: Shipment, outcomes: Mapping[int, Outcome]) -> None:

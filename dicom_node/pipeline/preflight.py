@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.config import Config
-from dicom_node.dimse.peer import Peer, echo
+from dicom_node.dimse.peer import echo, peer_of
 from dicom_node.dimse.storage_scu import check_contexts
 from dicom_node.errors import ConfigError, DeliveryError
 
@@ -39,7 +39,7 @@ def check_destination(config: Config, name: str) -> list[Check]:
     if destination is None:
         known = ", ".join(d.name for d in config.destinations) or "none"
         raise ConfigError(f"no destination named {name!r}; the configuration has: {known}")
-    peer = Peer(destination.ae_title, destination.host, destination.port, destination.tls)
+    peer = peer_of(config, destination)
     try:
         echo(peer, config.node.ae_title)
         checks = [Check("answers a C-ECHO", good=True, detail=str(peer))]

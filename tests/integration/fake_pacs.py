@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from collections.abc import Sequence
@@ -44,6 +45,7 @@ class FakePacs:
     abort_at: int | None = None
     commits: Commits = "new association"
     late_s: float = 1.0
+    tls: ssl.SSLContext | None = None
     action_status: int = 0x0000
     loses: set[str] = field(default_factory=set)
     failure_reason: int = 0x0112
@@ -68,6 +70,7 @@ class FakePacs:
         self._server = ae.start_server(
             ("127.0.0.1", self.port),
             block=False,
+            ssl_context=self.tls,
             evt_handlers=[
                 (evt.EVT_C_STORE, self._store),
                 (evt.EVT_C_ECHO, lambda _: 0x0000),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
+import subprocess
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, ImplicitVRLittleEndian, JPEGBaseline8Bit, generate_uid
 
+from dicom_node.config import Tls
 from dicom_node.dimse.peer import Peer, Proposal, Timeouts, associate, echo
 from dicom_node.dimse.storage_scu import Outcome, check_contexts, send_instances
 from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
@@ -193,3 +196,26 @@ def test_contexts_are_asked_for_one_by_one() -> None:
     with FakePacs() as pacs:
         answers = check_contexts(Peer(pacs.ae_title, "127.0.0.1", pacs.port), "DICOM_NODE", kinds, QUICK)
     assert list(answers.values()) == [True, False]
+
+
+@pytest.fixture
+def identity(tmp_path: Path) -> Tls:
+    """Make a certificate that signs itself, so that it is its own authority."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    command = f"openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=pacs -keyout {key} -out {cert}"
+    subprocess.run([*command.split(), "-addext", "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+    return Tls(cert=cert, key=key, ca=cert)
+
+
+def test_tls_with_certificates_on_both_sides(tmp_path: Path, identity: Tls) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(identity.ca))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(identity.cert, identity.key)
+    with FakePacs(tls=context) as pacs:
+        peer = Peer(pacs.ae_title, "127.0.0.1", pacs.port, tls=True, identity=identity)
+        (trusted,) = send_instances(peer, "DICOM_NODE", [make_file(tmp_path)], QUICK)
+        stranger = Peer(pacs.ae_title, "127.0.0.1", pacs.port, tls=True)
+        (untrusted,) = send_instances(stranger, "DICOM_NODE", [make_file(tmp_path)], QUICK)
+    assert trusted.error is None
+    assert "TLS handshake failed" in str(untrusted.error)
+    assert len(pacs.received) == 1
