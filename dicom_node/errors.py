@@ -13,6 +13,8 @@ NodeError
 ├── DeliveryError               a peer did not take an object
 │   ├── TransientDeliveryError  it may take it later: refused, silent, out of resources (retryable)
 │   └── PermanentDeliveryError  it never will: no such context, wrong class, invalid data set (final)
+├── NameTaken                   another process of that name runs, so this one must not (final)
+├── LockLost                    another process took this one's name meanwhile: it must stop (final)
 └── IllegalTransition           a state machine was asked for a move that its table does not have (final)
 """
 
@@ -86,6 +88,14 @@ class TransientDeliveryError(DeliveryError):
 
 class PermanentDeliveryError(DeliveryError):
     """The destination will never take this object as it is."""
+
+
+class NameTaken(NodeError):
+    """Another process with this name runs already."""
+
+
+class LockLost(NodeError):
+    """The lock on this process's name was lost and another process has it."""
 
 
 class IllegalTransition(NodeError):

@@ -19,17 +19,9 @@ from sqlalchemy import Connection, NullPool, create_engine, make_url, text
 from sqlalchemy.exc import DBAPIError
 
 from dicom_node.engine.queue import JobQueue
-from dicom_node.errors import NodeError
+from dicom_node.errors import LockLost, NameTaken
 
 PATIENCE_S = 2.0  # a probe or the reaper may hold a name for a moment
-
-
-class NameTaken(NodeError):
-    """Another process with this name runs already."""
-
-
-class LockLost(NodeError):
-    """The lock on this process's name was lost and another process has it."""
 
 
 class Held:

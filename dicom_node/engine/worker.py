@@ -10,8 +10,9 @@ from datetime import timedelta
 
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
-from dicom_node.engine.executors import LockLost, Locks, hold, reap_dead
+from dicom_node.engine.executors import Locks, hold, reap_dead
 from dicom_node.engine.queue import APPLICATION, VERSION, JobQueue, engine_queue
+from dicom_node.errors import LockLost
 
 logger = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-from dicom_node.engine.executors import NameTaken, open_locks
+from dicom_node.engine.executors import open_locks
 from dicom_node.engine.worker import run_worker
+from dicom_node.errors import NameTaken
 
 database_url, folder, executor_id = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 

@@ -15,9 +15,10 @@ from conftest import wait_until
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from dicom_node.engine.executors import LockLost, NameTaken, hold, open_locks
+from dicom_node.engine.executors import hold, open_locks
 from dicom_node.engine.job import Job
 from dicom_node.engine.queue import JobQueue
+from dicom_node.errors import LockLost, NameTaken
 from dicom_node.store.database import Database
 
 PROCESS = Path(__file__).with_name("engine_process.py")
