@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that the tests use when root; otherwise name the missing ones and fail.
 set -eu
-packages="dcmtk orthanc dicom3tools libpixelmed-java postgresql"
+packages="dcmtk orthanc dicom3tools libpixelmed-java openssl postgresql"
 missing=""
 for package in $packages; do
     dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"

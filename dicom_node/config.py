@@ -89,6 +89,7 @@ class Scanner(Section):
 
     ae_title: AETitle
     host: str | None = None
+    port: Port = 104
     quiet_seconds: Seconds = 10
     cap_seconds: Seconds = 900
 

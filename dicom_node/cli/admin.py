@@ -52,6 +52,7 @@ def add_ae(
     peer: Annotated[str, typer.Argument(help="AE title of a scanner, or AE@HOST:PORT of a destination.")],
     destination: Annotated[str | None, typer.Option(help="Make it a destination of this name.")] = None,
     host: Annotated[str | None, typer.Option(help="Only accept the scanner from this host.")] = None,
+    port: Annotated[int, typer.Option(help="Where the scanner takes storage commitment reports.")] = 104,
     quiet_seconds: Annotated[float, typer.Option(help="Quiet time after which the scanner's studies close.")] = 10,
     cap_seconds: Annotated[float, typer.Option(help="Time after which they close at the latest.")] = 900,
     commitment: Annotated[bool, typer.Option(help="Ask the destination to commit what it took.")] = True,
@@ -61,7 +62,13 @@ def add_ae(
     from dicom_node.config_file import add_destination, add_scanner
 
     if destination is None:
-        entry = {"ae_title": peer, "host": host, "quiet_seconds": quiet_seconds, "cap_seconds": cap_seconds}
+        entry = {
+            "ae_title": peer,
+            "host": host,
+            "port": port,
+            "quiet_seconds": quiet_seconds,
+            "cap_seconds": cap_seconds,
+        }
         add_scanner(config_path, entry)
     else:
         to = parse_peer(peer)

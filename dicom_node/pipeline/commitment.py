@@ -249,11 +249,14 @@ def _answer_later(services: Services, session: Session, row: CommitmentRequestRo
 
 
 def _scanner(services: Services, row: CommitmentRequestRow) -> Peer:
-    """Say where a scanner takes reports: where a destination of that AE title listens, else at its well-known port."""
-    for destination in services.config().destinations:
-        if destination.ae_title == row.calling_ae_title:
-            return peer_of(services.config(), destination)
-    return Peer(row.calling_ae_title, row.host, DICOM_PORT)
+    """Say where a scanner takes reports: at the port that its entry names; else where a destination of that title is."""
+    config = services.config()
+    known = {scanner.ae_title for scanner in config.scanners}
+    for destination in config.destinations:
+        if destination.ae_title == row.calling_ae_title and destination.ae_title not in known:
+            return peer_of(config, destination)
+    scanner = config.scanner(row.calling_ae_title)
+    return Peer(row.calling_ae_title, row.host, scanner.port if scanner else DICOM_PORT)
 
 
 def _in_words(failed: Sequence[tuple[str, int]]) -> str | None:
