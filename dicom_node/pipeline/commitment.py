@@ -30,7 +30,7 @@ from dicom_node.store.tables import CommitmentRequestRow, CommitmentRow
 
 logger = logging.getLogger(__name__)
 
-DICOM_PORT = 104  #: well-known; a scanner's reports go there unless it is a destination, whose port we know
+DICOM_PORT = 104  #: well-known; reports go there when the scanner is no longer in the configuration
 _REASONS = {  # Failure Reason (0008,1197), PS3.3 C.14.1.1
     0x0110: "it failed while processing",
     0x0112: "it has no such object",
@@ -249,11 +249,10 @@ def _answer_later(services: Services, session: Session, row: CommitmentRequestRo
 
 
 def _scanner(services: Services, row: CommitmentRequestRow) -> Peer:
-    """Say where a scanner takes reports: at the port that its entry names; else where a destination of that title is."""
+    """Say where a scanner takes reports: where a destination of that AE title listens, else at its entry's port."""
     config = services.config()
-    known = {scanner.ae_title for scanner in config.scanners}
     for destination in config.destinations:
-        if destination.ae_title == row.calling_ae_title and destination.ae_title not in known:
+        if destination.ae_title == row.calling_ae_title:
             return peer_of(config, destination)
     scanner = config.scanner(row.calling_ae_title)
     return Peer(row.calling_ae_title, row.host, scanner.port if scanner else DICOM_PORT)
