@@ -1,6 +1,6 @@
 """The one training loop: any recipe, resumable after each epoch, and told in a CSV and a picture.
 
-Weights that are kept are the running average of those that were trained (decay 0.995 per step).
+Weights that are kept are the running average of those that were trained (decay 0.995 per step, less at first).
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Run:
         self.steps_per_epoch = math.ceil(recipe.draws / recipe.batch_size)
         self.steps = self.steps_per_epoch * epochs
         self.net = recipe.net(data_dir).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.net, multi_avg_fn=_averaging(), use_buffers=True)
+        self.average = AveragedModel(self.net, multi_avg_fn=_average, use_buffers=True)
         self.optimiser = torch.optim.AdamW(_groups(self.net, recipe.weight_decay), lr=recipe.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
 
@@ -216,8 +216,10 @@ def _on(batch: dict[str, Tensor], device: str) -> dict[str, Tensor]:
     return {key: value.to(device) for key, value in batch.items()}
 
 
-def _averaging() -> Any:
-    return get_ema_multi_avg_fn(AVERAGE_DECAY)  # type: ignore[no-untyped-call]
+def _average(kept: Any, trained: Any, steps: Any) -> None:
+    """Move the average towards what was trained, faster at first so that the start is soon forgotten."""
+    decay = min(AVERAGE_DECAY, (1 + int(steps)) / (10 + int(steps)))
+    get_ema_multi_avg_fn(decay)(kept, trained, steps)  # type: ignore[no-untyped-call]
 
 
 def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class BiometryRecipe(Recipe[BiometryExample]):
     """See the module."""
 
     task = "biometry"
-    epochs = 8
+    epochs = 5
     draws = 960
     batch_size = 16
     learning_rate = 1.5e-3
