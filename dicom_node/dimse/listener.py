@@ -56,9 +56,14 @@ class Listener:
         :raises ConfigError: when a port cannot be bound or the TLS files cannot be used.
         """
         dicom = self._current_config().dicom
+        context = server_context(dicom.tls) if dicom.tls is not None else None
         doors: list[tuple[socket.socket, ssl.SSLContext | None]] = [(_bind(dicom, dicom.port), None)]
         if dicom.tls is not None:
-            doors.append((_bind(dicom, dicom.tls.port), server_context(dicom.tls)))
+            try:
+                doors.append((_bind(dicom, dicom.tls.port), context))
+            except ConfigError:
+                doors[0][0].close()
+                raise
         for door, context in doors:
             thread = threading.Thread(target=self._accept, args=(door, context), name="listener", daemon=True)
             self._doors.append(thread)
