@@ -6,12 +6,13 @@ These are the acts behind the listener (:class:`dicom_node.dimse.handlers.Handle
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 
 from pydicom import Dataset
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config, Scanner
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 64 * 1024  # the identifying elements are nearly always within the first few hundred bytes
 REPORT_ELSEWHERE_AFTER = timedelta(seconds=5)  # before that, the association that asked is tried
+WRITE_AGAIN_AFTER_S = (0.5, 2, 10, 60, 300)
 _TRIES = 3  # of a transaction that met another receiver's new study (PostgreSQL only; SQLite takes turns)
 
 CommitmentReported = Callable[[str, Sequence[str], Sequence[tuple[str, int]]], None]
@@ -101,7 +103,24 @@ class Intake:
             associations.rejected(session, self._entry(caller, contexts, reason), self._now())
 
     def association_ended(self, association_id: int, ending: Ending) -> None:
-        """Write down how an association ended; from here on it holds no study open."""
+        """Write down how an association ended; from here on it holds no study open.
+
+        A row left open would hold its studies open for as long as this receiver lives, so a database that cannot be
+        written is tried again.
+        """
+        for pause_s in WRITE_AGAIN_AFTER_S:
+            try:
+                self._write_ending(association_id, ending)
+            except SQLAlchemyError:
+                logger.exception(
+                    "the end of association %d cannot be written, next try in %g s", association_id, pause_s
+                )
+                time.sleep(pause_s)
+            else:
+                return
+        self._write_ending(association_id, ending)
+
+    def _write_ending(self, association_id: int, ending: Ending) -> None:
         with self._database.write() as session:
             associations.ended(
                 session,
@@ -148,6 +167,7 @@ class Intake:
         except SpoolFull as full:
             logger.error("%s", full)  # noqa: TRY400 - it is told once, in words
             return Answer(Status.OUT_OF_RESOURCES, str(full))
+        # Should this fail, the file stays: the commit may have happened after all. Retention removes what has no row.
         recorded = self._commits.submit(_arrival(request, header, fault, file, now))
         if not recorded.is_kept:
             self._spool.remove(file)

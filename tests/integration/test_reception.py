@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import threading
+import time
 
 import pydicom
 import pytest
@@ -391,6 +392,30 @@ def test_a_silent_caller_is_given_up(tmp_path, sqlite_url):
             assert mute.recv(100)[:1] in (b"", b"\x07")
             wait_until(lambda: receiver.associations()[0].outcome == "lost")
         assert receiver.associations()[0].reason == "nothing came for 0.3 s"
+
+
+def test_a_database_that_fails_at_the_end_of_an_association_is_tried_again(receiver):
+    with scanner(receiver, US_CONTEXT) as association:
+        assert association.send_c_store(synthetic.image()).Status == 0
+        with receiver.database.write_rows() as connection:
+            connection.exec_driver_sql("ALTER TABLE associations RENAME TO away")
+        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
+        time.sleep(0.3)
+        with receiver.database.write_rows() as connection:
+            connection.exec_driver_sql("ALTER TABLE away RENAME TO associations")
+    wait_until(lambda: receiver.associations()[0].outcome == "lost")
+    assert receiver.associations()[0].instances_accepted == 1
+
+
+def test_a_database_that_fails_during_an_image_makes_no_false_promise(receiver):
+    with scanner(receiver, US_CONTEXT) as association:
+        with receiver.database.write_rows() as connection:
+            connection.exec_driver_sql("ALTER TABLE instances RENAME TO away")
+        assert association.send_c_store(synthetic.image()).Status == 0xA700
+        with receiver.database.write_rows() as connection:
+            connection.exec_driver_sql("ALTER TABLE away RENAME TO instances")
+        assert association.send_c_store(synthetic.image()).Status == 0
+    assert [row.state for row in receiver.instances()] == ["stored"]
 
 
 def test_stopping_lets_associations_finish_and_then_cuts_them(receiver):
