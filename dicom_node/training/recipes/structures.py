@@ -43,7 +43,7 @@ class StructuresRecipe(Recipe[StructureExample]):
     """See the module."""
 
     task = "structures"
-    epochs = 3
+    epochs = 8
     draws = 512
     batch_size = 16
     learning_rate = 5e-4

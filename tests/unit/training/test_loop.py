@@ -22,8 +22,9 @@ from dicom_node.training.recipe import Recipe, recipe_for
 from dicom_node.training.recipes.planes import PlanesRecipe
 
 MODELS = Path(__file__).parents[3] / "models"
-# Task, width of the pictures, steps, and the share of its first loss that the last may have.
-OVERFITTING = [("planes", 128, 12, 0.5), ("biometry", 128, 14, 0.75), ("structures", 192, 20, 0.6)]
+# Task, width and height of the pictures, steps, and the share of the highest loss that the last may have (an untrained
+# detector is assigned hardly any box, so its first loss need not be its highest).
+OVERFITTING = [("planes", 128, 96, 12, 0.5), ("biometry", 128, 96, 14, 0.75), ("structures", 192, 160, 24, 0.5)]
 
 
 def tiny(recipe: Recipe[Any], **changes: Any) -> Recipe[Any]:
@@ -36,15 +37,15 @@ def tiny(recipe: Recipe[Any], **changes: Any) -> Recipe[Any]:
 
 
 @pytest.mark.parametrize("case", OVERFITTING)
-def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: tuple[str, int, int, float]) -> None:
-    task, width, steps, share = case
-    recipe = tiny(recipe_for(task), draws=6, width=width, learning_rate=1e-3)
+def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: tuple[str, int, int, int, float]) -> None:
+    task, width, height, steps, share = case
+    recipe = tiny(recipe_for(task), draws=6, width=width, height=height, learning_rate=1e-3)
     run = Run(recipe, phantoms, tmp_path, "cpu", epochs=steps)
     kept = [recipe.keep(example) for example in recipe.read(phantoms)[:6]]
     batch = recipe.collate([recipe.sample(one, np.random.default_rng(0), augment=False) for one in kept])
     run.net.train()
     losses = [run.step(batch) for _ in range(steps)]
-    assert losses[-1] < share * losses[0]
+    assert losses[-1] < share * max(losses)
     assert all(0.0 <= value <= 1.0 for value in run.validate(kept).values() if not np.isnan(value))
 
 
