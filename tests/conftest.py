@@ -142,7 +142,7 @@ def run_orthanc(folder: Path) -> Iterator[Orthanc]:
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen([ORTHANC, str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder)
     try:
-        wait_until(lambda: process.poll() is not None or _listens(it.port), what="Orthanc's start")
+        wait_until(lambda: process.poll() is not None or listens(it.port), what="Orthanc's start")
         assert process.poll() is None, (folder / "log").read_text(encoding="utf-8", errors="replace")
         yield it
     finally:
@@ -157,7 +157,8 @@ def orthanc(tmp_path: Path) -> Iterator[Orthanc]:
         yield it
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Tell whether somebody takes connections on a loopback port."""
     with socket.socket() as probe:
         probe.settimeout(0.5)
         return probe.connect_ex(("127.0.0.1", port)) == 0
