@@ -129,7 +129,8 @@ class InstanceLog:
         if study in self._generations:
             still_receiving(connection, study, self._generations[study], arrival.received_at)
         if self._exists(same.path):
-            return Recorded(is_kept=False, state=same.state)
+            # Its own row, when a commit whose answer was lost is made again: then the file is the kept one.
+            return Recorded(is_kept=same.path == arrival.file.path, state=same.state)
         connection.execute(_REPLACE, {"row_id": same.id, "new_path": arrival.file.path})
         return Recorded(is_kept=True, state=same.state)
 

@@ -1,4 +1,5 @@
 import contextlib
+import itertools
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,6 +12,7 @@ from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 STUDY = "1.2.3"
+_file_names = itertools.count()
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def database(sqlite_url):
 
 
 def arrival(uid="1.2.3.1", digest="a", study=STUDY, fault=None, after_s=0):
-    file = StoredFile(f"instances/{uid}-{digest}", digest * 64, 10)
+    file = StoredFile(f"instances/{next(_file_names)}.dcm", digest * 64, 10)
     at = NOW + timedelta(seconds=after_s)
     return Arrival(uid, "1.2", study, "1.2.3.9", "1.2.840", file, 1, "SCANNER", fault, at)
 
@@ -56,6 +58,13 @@ def test_the_same_bytes_twice_in_one_batch_are_one_row(database):
     assert len(all_rows(database, InstanceRow)) == 1
 
 
+def test_a_commit_whose_answer_was_lost_is_made_again_and_keeps_its_file(database):
+    once = arrival()  # one file: not the same bytes sent once more
+    assert record(database, once)[0].is_kept
+    assert record(database, once)[0].is_kept
+    assert len(all_rows(database, InstanceRow)) == 1
+
+
 def test_a_repetition_counts_as_traffic_of_a_receiving_generation_only(database):
     log = InstanceLog(lambda _: True)
     record(database, arrival(), log=log)
@@ -83,10 +92,11 @@ def test_without_a_usable_study_there_is_no_generation(database):
 
 def test_new_bytes_take_the_place_of_a_file_that_is_gone(database):
     record(database, arrival())
-    (again,) = record(database, arrival(), exists=False)
+    new = arrival()
+    (again,) = record(database, new, exists=False)
     assert again.is_kept
     with database.read() as session:
-        assert has_path(session, arrival().file.path)
+        assert has_path(session, new.file.path)
         assert not has_path(session, "instances/other")
 
 
