@@ -51,7 +51,7 @@ def _entry(finding: Finding) -> dict[str, Any]:
             name, value = finding.concept.meaning, finding.value.meaning
             note = f"{dict(finding.probabilities).get(finding.value, 0.0) * 100:.0f} %"
         case NotAssessable():
-            name, value, note = finding.name, "not assessable", finding.reason
+            name, value, note = finding.name.replace("_", " "), "not assessable", finding.reason
         case Segmentation():
             name, value = finding.structure.meaning, "outlined"
     return {

@@ -91,7 +91,13 @@ def decode_frame(source: BinaryIO, header: Dataset, index: int) -> RGB:
     except MemoryError as error:
         raise UndecodableFrame("the frame does not fit into the memory") from error
     except Exception as error:
-        raise UndecodableFrame(f"the pixel data are damaged or truncated: {_first_line(error)}") from error
+        raise UndecodableFrame(f"the pixel data are damaged or truncated{_detail(error)}") from error
+
+
+def _detail(error: Exception) -> str:
+    """Give what an error adds; that every plug-in failed in a way of its own adds nothing for a reader."""
+    line = _first_line(error)
+    return "" if "raised by all available plugins" in line else f": {line}"
 
 
 def check_decodable(header: Dataset) -> None:

@@ -152,7 +152,7 @@ class GroupWriter:
             algorithm_id=self._algorithm(finding.task),
             source_images=self._sources((finding.frame,)),
         )
-        return _commented(group, [f"{finding.name}: {finding.reason}"])
+        return _commented(group, [f"{finding.name.replace('_', ' ')}: {finding.reason}"])
 
     def _tracking_of(self, finding: found.Finding) -> TrackingIdentifier:
         frames = " ".join(f"{f.sop_instance_uid}/{f.frame_number}" for f in found.frames_of(finding))

@@ -61,7 +61,7 @@ def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
     page.write_block(_value_lines(findings, colours))
     for finding in findings:
         if isinstance(finding, Detection):
-            page.write_label(f"{finding.name} {finding.score:.2f}", finding.box_xyxy_px, colours[finding.name])
+            page.write_label(f"{_spoken(finding.name)} {finding.score:.2f}", finding.box_xyxy_px, colours[finding.name])
     return page.picture
 
 
@@ -161,7 +161,12 @@ def _value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> lis
             case Measurement():
                 lines.append((f"{finding.name}  {finding.value:.0f} px, no scale", _MEASURED))
             case Segmentation():
-                lines.append((f"{finding.name}  {finding.score:.2f}", colours[finding.name]))
+                lines.append((f"{_spoken(finding.name)}  {finding.score:.2f}", colours[finding.name]))
             case NotAssessable():
-                lines.append((f"{finding.name}  not assessable: {finding.reason}", _TEXT))
+                lines.append((f"{_spoken(finding.name)}  not assessable: {finding.reason}", _TEXT))
     return lines
+
+
+def _spoken(name: str) -> str:
+    """Write a name as people say it."""
+    return name.replace("_", " ")
