@@ -85,7 +85,7 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
 
     config = live()
     services = open_services(live)
-    with hold(open_locks(config.database_url, config.node.data_dir), name):
+    with hold(open_locks(config.database_url, config.node.data_dir), name) as held:
         # What a process of this name left open when it died is told as lost before new associations come: to others
         # the name is alive again.
         with services.database.write() as session:
@@ -107,8 +107,11 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
         )
         listener = Listener(live, intake.handlers())
         listener.start()
-        stop.wait()
-        listener.stop()
+        try:
+            while not stop.wait(1.0):
+                held.check()  # without its lock it would be taken for dead, and its open associations for lost
+        finally:
+            listener.stop()
 
 
 def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import lru_cache
 
 from pydicom import Dataset
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Config, Scanner
@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024  # the identifying elements are nearly always within the first few hundred bytes
 REPORT_ELSEWHERE_AFTER = timedelta(seconds=5)  # before that, the association that asked is tried
 WRITE_AGAIN_AFTER_S = (0.5, 2, 10, 60, 300)
-_TRIES = 3  # of a transaction that met another receiver's new study (PostgreSQL only; SQLite takes turns)
+_TRIES = 3  # of a transaction that met another receiver's or a closing (PostgreSQL only; SQLite takes turns)
+_DEADLOCK = "40P01"  # SQLSTATE: two transactions wanted each other's studies, and the server rolled this one back
 
 CommitmentReported = Callable[[str, Sequence[str], Sequence[tuple[str, int]]], None]
 
@@ -182,8 +183,10 @@ class Intake:
         for _ in range(_TRIES - 1):
             try:
                 return self._record(arrivals)
-            except IntegrityError:
-                logger.debug("another receiver wrote the same study or instance first; looking again")
+            except DBAPIError as error:
+                if not _is_collision(error):
+                    raise
+                logger.debug("another process wrote the same study or instance first; looking again")
         return self._record(arrivals)
 
     def _record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
@@ -281,6 +284,11 @@ class Intake:
             row = commitment_requests.find(session, calling_ae_title, transaction_uid)
             if row is not None:
                 commitment_requests.mark_answered(row, self._now())
+
+
+def _is_collision(error: DBAPIError) -> bool:
+    """Tell whether a transaction only lost against another, so that it is made again at once."""
+    return isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == _DEADLOCK
 
 
 def _write(part: PartFile, pieces: Iterator[memoryview]) -> bytes:
