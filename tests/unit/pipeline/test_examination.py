@@ -22,8 +22,9 @@ class Gate:
 
     name = "planes"
 
-    def __init__(self) -> None:
+    def __init__(self, sure: float = 0.6) -> None:
         self.batches: list[int] = []
+        self.sure = sure
 
     def accepts(self, frame: Frame) -> bool:
         return True
@@ -33,7 +34,7 @@ class Gate:
         return [self._see(frame) for frame in frames]
 
     def _see(self, frame: Frame) -> Classification:
-        sure = 0.5 + 0.01 * (frame.reference.frame_number or 0)
+        sure = self.sure + 0.01 * (frame.reference.frame_number or 0)
         classes = ((synthetic.BRAIN_TT, sure), (synthetic.OTHER, 1 - sure))
         return Classification(
             "planes", (frame.reference,), "plane", synthetic.IMAGE_VIEW, synthetic.BRAIN_TT, "brain", classes
@@ -132,3 +133,12 @@ def test_a_task_without_a_model_is_said_to_be_missing(tmp_path):
 def test_without_the_gate_nothing_can_be_analysed():
     with pytest.raises(ModelError, match="the gate cannot be loaded: no model"):
         Examiner({}, (), {"planes": "no model"}, 4)
+
+
+def test_no_task_acts_on_a_plane_that_the_gate_is_not_sure_of(tmp_path):
+    brain = Looker("brain")
+    look = Examiner({"planes": Gate(sure=0.59), "biometry": brain}, synthetic.ALGORITHMS, {}, 4)
+    found = look.examine([stored(tmp_path)], 64)
+    assert brain.shown == 0
+    assert [type(finding) for finding in found.findings] == [Classification, NotAssessable]
+    assert "not sure enough to act on (59 %, needed: 60 %)" in found.findings[1].reason
