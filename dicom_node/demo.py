@@ -58,12 +58,15 @@ class Sent:
         return self.state in {"committed", "failed"} or self.failure is not None
 
 
-def run_demo(console: Console, files: Sequence[Path], pacs: Peer | None, out: Path) -> int:
-    """Run the demo and print what happened; give the exit code: 0 when every study was committed."""
+def run_demo(console: Console, files: Sequence[Path], pacs: Peer | None, out: Path, port: int | None = None) -> int:
+    """Run the demo and print what happened; give the exit code: 0 when every study was committed.
+
+    :param port: where the node listens; a real PACS must know it to report its storage commitment.
+    """
     # Everything of an earlier demo goes: its studies would be "already known" to the node.
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    node_port = _free_port()
+    node_port = port or _free_port()
     archive = None if pacs else Archive(PACS, out / "pacs", _free_port(), ("127.0.0.1", node_port))
     peer = pacs or Peer(PACS, "127.0.0.1", archive.port if archive else 0)
     node_peer = Peer(NODE, "127.0.0.1", node_port)
@@ -81,6 +84,11 @@ def run_demo(console: Console, files: Sequence[Path], pacs: Peer | None, out: Pa
         _send_and_watch(console, studies, node_peer, config_path)
         _print_answers(console, studies, config_path)
         _print_places(console, out, archive, peer)
+        if pacs and any(study.state == "delivered" for study in studies):
+            console.print(
+                f"{pacs} took the results but did not report their commitment to {NODE} on port {node_port} of this "
+                "machine. It must know that peer: choose a fixed port with --port and enter it at the PACS."
+            )
     finally:
         node.terminate()
         node.wait(90)

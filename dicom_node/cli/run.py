@@ -46,9 +46,12 @@ def serve(
 def demo(
     files: Annotated[list[Path] | None, typer.Argument(help="Your own DICOM files instead of simulated ones.")] = None,
     pacs: Annotated[str | None, typer.Option(help="A real PACS, AE@HOST:PORT, instead of the small one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(help="The node's own port, where a real PACS reports its commitment; else any.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Where everything of the demo lies.")] = Path("demo"),
 ) -> None:
     """Run the main job here and now: a scanner sends studies, the node analyses them, a PACS holds the results."""
     from dicom_node.demo import run_demo
 
-    sys.exit(run_demo(console, files or [], parse_peer(pacs) if pacs else None, out))
+    sys.exit(run_demo(console, files or [], parse_peer(pacs) if pacs else None, out, port))

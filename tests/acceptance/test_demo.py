@@ -1,0 +1,63 @@
+"""`dicom-node demo`: the main job on one machine, in less than three minutes, told as it goes."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pydicom
+import pytest
+from conftest import run_orthanc
+from PIL import Image
+from running import FINDINGS_SR, SECONDARY_CAPTURE, STATES, archived, cli, phantom_studies, study_uid_of
+
+pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow]
+
+
+def test_the_demo_moves_three_studies_to_committed(tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    begun = time.monotonic()
+    outcome = cli("demo", "--out", out, timeout_s=240)
+    took_s = time.monotonic() - begun
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    said = outcome.stdout
+    assert took_s < 180
+    for state in STATES:
+        assert state in said
+    for study in ("First-trimester scan", "Second-trimester biometry", "One sound still, one undecodable cine"):
+        assert study in said
+    assert "investigational" in said
+    for place in (out / "pacs", out / "previews", out / "var", out / "node.log"):
+        assert str(place) in said.replace("\n", "")
+        assert place.exists()
+    held = [pydicom.dcmread(file) for file in (out / "pacs").glob("*.dcm")]
+    assert {ds.SOPClassUID for ds in held} == {FINDINGS_SR, SECONDARY_CAPTURE}
+    assert len({ds.StudyInstanceUID for ds in held}) == 3
+    assert f"holds {len(held)} objects" in said
+    pictures = list((out / "previews").glob("*.png"))
+    assert len(pictures) == sum(ds.SOPClassUID == SECONDARY_CAPTURE for ds in held)
+    for picture in pictures:
+        with Image.open(picture) as image:
+            image.verify()
+
+
+def test_the_demo_with_ones_own_files_and_pacs(tmp_path: Path) -> None:
+    files = phantom_studies(tmp_path / "own")[1][:2]
+    with run_orthanc(tmp_path / "orthanc") as orthanc:
+        pacs = f"{orthanc.ae_title}@127.0.0.1:{orthanc.port}"
+        outcome = cli(
+            *("demo", *files, "--pacs", pacs, "--port", orthanc.node_port, "--out", tmp_path / "demo"), timeout_s=240
+        )
+        assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+        assert archived(orthanc, study_uid_of(files[0]), FINDINGS_SR)
+        assert archived(orthanc, study_uid_of(files[0]), SECONDARY_CAPTURE)
+    assert f"The results lie in {orthanc.ae_title} at 127.0.0.1:{orthanc.port}" in outcome.stdout
+    assert f"{len(files)}/{len(files)}" in outcome.stdout
+
+
+def test_the_demo_of_nothing_is_a_sentence(tmp_path: Path) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear colleague", encoding="utf-8")
+    outcome = cli("demo", letter, "--out", tmp_path / "demo")
+    assert outcome.returncode == 1
+    assert "none of the files is a DICOM instance of a study" in outcome.stderr.replace("\n", " ")
