@@ -23,18 +23,26 @@ def summarise(findings: Iterable[Finding], not_analysed: Iterable[NotAnalysed]) 
     Outlines are left to the report: they say nothing in words.
     """
     said = [_entry(finding) for finding in findings if not isinstance(finding, Segmentation)]
-    return said + [
-        {
-            "task": item.task or "node",
-            "name": "not analysed",
-            "value": None,
-            "unit": None,
-            "instance": item.sop_instance_uid,
-            "frame": item.frame_number,
-            "note": item.reason,
-        }
-        for item in not_analysed
-    ]
+    frames: dict[tuple[str, str, str], list[int]] = {}
+    for item in not_analysed:
+        of_reason = frames.setdefault((item.task or "node", item.sop_instance_uid, item.reason), [])
+        if item.frame_number is not None:
+            of_reason.append(item.frame_number)
+    return said + [_left_out(*what, numbers) for what, numbers in frames.items()]
+
+
+def _left_out(task: str, sop_instance_uid: str, reason: str, frames: list[int]) -> dict[str, Any]:
+    """Tell one reason once, however many frames of an instance it concerns."""
+    several = f"frames {', '.join(str(number) for number in frames)}: " if len(frames) > 1 else ""
+    return {
+        "task": task,
+        "name": "not analysed",
+        "value": None,
+        "unit": None,
+        "instance": sop_instance_uid,
+        "frame": frames[0] if len(frames) == 1 else None,
+        "note": several + reason,
+    }
 
 
 def _entry(finding: Finding) -> dict[str, Any]:
