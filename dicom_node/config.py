@@ -113,7 +113,7 @@ class Analysis(Section):
     tasks: tuple[str, ...] = ("planes", "structures", "anomalies", "biometry")
     batch_size: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     max_frames_per_cine: Annotated[int, Field(ge=1, le=10000)] = 64
-    detector: Literal["yolo11", "swin", "both"] = "yolo11"
+    detector: Literal["yolo11"] = "yolo11"  # more names come with more models
 
     @field_validator("tasks")
     def _gate_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:

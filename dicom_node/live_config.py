@@ -13,7 +13,9 @@ from dicom_node.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 #: Sections whose change takes effect at once. The others name ports, folders and processes, and need a restart.
-RELOADED = ("scanners", "accept_unknown_scanners", "destinations", "analysis", "retention")
+RELOADED = ("scanners", "accept_unknown_scanners", "destinations", "retention")
+#: Of the analysis, only this does: the rest decides which models are loaded, and where.
+RELOADED_OF_ANALYSIS = ("max_frames_per_cine",)
 LOOK_EVERY_S = 0.5
 
 
@@ -53,10 +55,15 @@ class LiveConfig:
             self.problem = str(error)
             logger.error("the new configuration is refused, the old one stays in force: %s", error)  # noqa: TRY400
             return
-        fixed = [name for name in Config.model_fields if name not in RELOADED]
-        changed = [name for name in fixed if getattr(new, name) != getattr(self._config, name)]
-        if changed:
-            logger.warning("changes in %s take effect after a restart", ", ".join(changed))
-        self._config = new.model_copy(update={name: getattr(self._config, name) for name in fixed})
+        self._config, waiting = merge(self._config, new)
+        if waiting:
+            logger.warning("changes in %s take effect after a restart", ", ".join(waiting))
         self.problem = None
         logger.info("configuration taken over from %s", self.path)
+
+
+def merge(old: Config, new: Config) -> tuple[Config, list[str]]:
+    """Take over from ``new`` what may change while the node runs; the names are of changes that wait for a restart."""
+    analysis = old.analysis.model_copy(update={key: getattr(new.analysis, key) for key in RELOADED_OF_ANALYSIS})
+    merged = old.model_copy(update={**{name: getattr(new, name) for name in RELOADED}, "analysis": analysis})
+    return merged, [name for name in Config.model_fields if getattr(merged, name) != getattr(new, name)]

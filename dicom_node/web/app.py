@@ -23,7 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from dicom_node.config import Config
-from dicom_node.live_config import RELOADED
+from dicom_node.live_config import RELOADED, RELOADED_OF_ANALYSIS
 from dicom_node.store import overview
 from dicom_node.store.database import Database
 from dicom_node.web import doctor, words
@@ -158,7 +158,8 @@ class Pages:
     def config(self, request: Request) -> Response:
         """Show the configuration in force."""
         config = self.current_config()
-        return self._show(request, "config", config=config, text=public_text(config), reloaded=RELOADED)
+        reloaded = (*RELOADED, *(f"analysis.{key}" for key in RELOADED_OF_ANALYSIS))
+        return self._show(request, "config", config=config, text=public_text(config), reloaded=reloaded)
 
     def healthz(self, request: Request) -> Response:  # noqa: ARG002 - the shape of an endpoint
         """Answer 200 when the database does."""

@@ -39,3 +39,11 @@ def test_a_port_needs_a_restart_and_the_log_says_so(file: Path, caplog: pytest.L
     assert live().dicom.port == 11112
     assert live().scanners[0].ae_title == "B"
     assert "changes in dicom take effect after a restart" in caplog.text
+
+
+def test_more_frames_are_looked_at_at_once_but_other_models_wait(file: Path, caplog: pytest.LogCaptureFixture) -> None:
+    live = LiveConfig(file)
+    file.write_text("analysis: {max_frames_per_cine: 8, tasks: [planes]}\n")
+    assert live().analysis.max_frames_per_cine == 8
+    assert live().analysis.tasks == ("planes", "structures", "anomalies", "biometry")
+    assert "changes in analysis take effect after a restart" in caplog.text
