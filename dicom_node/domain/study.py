@@ -69,18 +69,23 @@ def move_delivery(now: DeliveryState, to: DeliveryState) -> DeliveryState:
     return to
 
 
-def study_state(generation: GenerationState, deliveries: Iterable[tuple[DeliveryState, bool]]) -> str:
+def study_state(
+    generation: GenerationState, deliveries: Iterable[tuple[DeliveryState, bool]], *, held_back: bool = False
+) -> str:
     """Give the one word for a study: receiving, closed, analysed, delivered, committed or failed.
 
     :param deliveries: of the generation's current version, each with whether its destination is asked to commit.
         "committed" means that every object of every committing destination is; destinations that are not asked only
         need to have accepted theirs.
+    :param held_back: whether the conformance gate quarantined an object of that version, which so reaches nobody.
     """
     rows = list(deliveries)
-    if generation is not GenerationState.ANALYSED or not rows:
+    if generation is not GenerationState.ANALYSED:
         return generation.value
-    if any(state is DeliveryState.FAILED for state, _ in rows):
+    if held_back or any(state is DeliveryState.FAILED for state, _ in rows):
         return "failed"
+    if not rows:
+        return generation.value
     if any(state is DeliveryState.PENDING for state, _ in rows):
         return "analysed"
     asked = [state for state, commits in rows if commits]

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_node.domain.study import DeliveryState, GenerationState, study_state
+from dicom_node.store.results import QUARANTINED
 from dicom_node.store.tables import (
     AnalysisRow,
     AssociationRow,
@@ -182,7 +183,7 @@ def gauges(session: Session) -> Gauges:
 
 
 def _lines(session: Session, uids: Sequence[str]) -> list[StudyLine]:
-    """Give the lines of these studies, in their order; three questions however many there are."""
+    """Give the lines of these studies, in their order; four questions however many there are."""
     instances: dict[str, Counter[str]] = {uid: Counter() for uid in uids}
     counted = (
         select(InstanceRow.study_instance_uid, InstanceRow.state, func.count())
@@ -206,10 +207,19 @@ def _lines(session: Session, uids: Sequence[str]) -> list[StudyLine]:
     for uid, destination, state, commitment, count in session.execute(current):
         deliveries[uid].append((destination, DeliveryState(state), commitment, count))
 
+    held_back = set(
+        session.scalars(
+            select(StudyRow.study_instance_uid).where(StudyRow.study_instance_uid.in_(uids), _HAS_HELD_BACK)
+        )
+    )
     rows = select(StudyRow, GenerationRow).join(GenerationRow, _IS_CURRENT).where(StudyRow.study_instance_uid.in_(uids))
     found = {
         study.study_instance_uid: _line(
-            study, generation, instances[study.study_instance_uid], deliveries[study.study_instance_uid]
+            study,
+            generation,
+            instances[study.study_instance_uid],
+            deliveries[study.study_instance_uid],
+            held_back=study.study_instance_uid in held_back,
         )
         for study, generation in session.execute(rows)
     }
@@ -219,6 +229,11 @@ def _lines(session: Session, uids: Sequence[str]) -> list[StudyLine]:
 _IS_CURRENT = (GenerationRow.study_instance_uid == StudyRow.study_instance_uid) & (
     GenerationRow.number == StudyRow.generation
 )
+_HAS_HELD_BACK = exists().where(
+    ResultRow.study_instance_uid == StudyRow.study_instance_uid,
+    ResultRow.version == StudyRow.version,
+    ResultRow.state == QUARANTINED,
+)
 
 
 def _line(
@@ -226,14 +241,17 @@ def _line(
     generation: GenerationRow,
     instances: Counter[str],
     deliveries: Sequence[tuple[str, DeliveryState, bool, int]],
+    *,
+    held_back: bool,
 ) -> StudyLine:
     lanes_of_study: dict[str, Lane] = {}
     for destination, state, _, count in deliveries:
         lanes_of_study.setdefault(destination, Counter())[state.value] += count
+    asked_of = [(state, asked) for _, state, asked, _ in deliveries]
     return StudyLine(
         study.study_instance_uid,
         study.scanner_ae_title,
-        study_state(GenerationState(generation.state), [(state, asked) for _, state, asked, _ in deliveries]),
+        study_state(GenerationState(generation.state), asked_of, held_back=held_back),
         study.generation,
         study.version,
         study.created_at,
@@ -263,8 +281,9 @@ def _count(session: Session, column: InstrumentedAttribute[str]) -> dict[str, in
 def _count_study_states(session: Session) -> dict[str, int]:
     """Count studies by their word.
 
-    The word depends only on which kinds of delivery a study has, so the database counts the studies of each
-    combination and the rule is applied to the few combinations: it stays in one place, ``study_state``.
+    The word depends only on which kinds of delivery a study has and whether an object was held back, so the database
+    counts the studies of each combination and the rule is applied to the few combinations: it stays in one place,
+    ``study_state``.
     """
     kinds = [(state, asked) for state in DeliveryState for asked in (False, True)]
     has = [
@@ -273,7 +292,9 @@ def _count_study_states(session: Session) -> dict[str, int]:
     ]
     of_each_study = (
         select(
-            GenerationRow.state.label("generation"), *(flag.label(f"has_{number}") for number, flag in enumerate(has))
+            GenerationRow.state.label("generation"),
+            _HAS_HELD_BACK.label("held_back"),
+            *(flag.label(f"has_{number}") for number, flag in enumerate(has)),
         )
         .select_from(StudyRow)
         .join(GenerationRow, _IS_CURRENT)
@@ -281,13 +302,13 @@ def _count_study_states(session: Session) -> dict[str, int]:
             DeliveryRow,
             (DeliveryRow.study_instance_uid == StudyRow.study_instance_uid) & (DeliveryRow.version == StudyRow.version),
         )
-        .group_by(StudyRow.study_instance_uid, GenerationRow.state)
+        .group_by(StudyRow.study_instance_uid, StudyRow.version, GenerationRow.state)
         .subquery()
     )
     words: Counter[str] = Counter()
-    for generation, *flags, count in session.execute(
+    for generation, held_back, *flags, count in session.execute(
         select(*of_each_study.columns, func.count()).group_by(*of_each_study.columns)
     ):
         present = [kind for kind, flag in zip(kinds, flags, strict=True) if flag]
-        words[study_state(GenerationState(generation), present)] += count
+        words[study_state(GenerationState(generation), present, held_back=bool(held_back))] += count
     return dict(words)

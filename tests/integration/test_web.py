@@ -236,7 +236,7 @@ def fill(database: Database) -> None:
         )
         results = [
             result(1, COMMITTED, "findings_sr"),
-            result(2, COMMITTED, "biometry_sr", "quarantined", "Content Date is missing"),
+            result(2, FAILED, "biometry_sr", "quarantined", "Content Date is missing"),
             result(3, FAILED, "findings_sr"),
             result(4, FAILED, "secondary_capture"),
         ]
@@ -330,7 +330,6 @@ def test_a_study_shows_findings_instances_and_results(busy: Node) -> None:
     assert "frame 9 cannot be decoded" in text
     assert "the data set ends in the middle of (0010,0010)" in text
     assert "2.25.11 is known with other bytes" in text
-    assert "Content Date is missing" in text
     assert "main-pacs confirmed" in text
     assert "Ultrasound Multi-frame Image Storage JPEG Baseline" in text
     assert f"dicom-node study retry {COMMITTED}" in text
@@ -343,6 +342,10 @@ def test_a_failed_delivery_shows_its_status_and_the_way_out(busy: Node) -> None:
         assert "out of disk &amp; &lt;i&gt;memory&lt;/i&gt;" in text
         assert "dicom-node delivery retry 3" in text
         assert "in 1 min" in text
+
+
+def test_an_object_that_was_held_back_says_why(busy: Node) -> None:
+    assert "Content Date is missing" in busy.words(f"/studies/{FAILED}")
 
 
 def test_an_unknown_study_is_a_404_page(busy: Node) -> None:

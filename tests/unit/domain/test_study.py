@@ -39,6 +39,12 @@ def test_one_word_for_a_study(generation: G, deliveries: list[tuple[D, bool]], w
     assert study_state(generation, deliveries) == word
 
 
+def test_an_object_that_was_held_back_is_a_failure() -> None:
+    assert study_state(G.ANALYSED, [(D.COMMITTED, True)], held_back=True) == "failed"
+    assert study_state(G.ANALYSED, [], held_back=True) == "failed"
+    assert study_state(G.CLOSED, [], held_back=True) == "closed"  # a new answer is on its way
+
+
 def test_illegal_moves_raise() -> None:
     for state in G:
         for to in set(G) - GENERATION_MOVES[state]:

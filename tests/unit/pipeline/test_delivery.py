@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from world import STUDY, World
 
 from dicom_node.dimse.storage_scu import Outcome
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.pipeline import delivery
+from dicom_node.pipeline.operator import retry_study
+from dicom_node.store.overview import gauges
 from dicom_node.store.studies import list_studies
 from dicom_node.store.tables import CommitmentRow, DeliveryRow, ResultRow, StudyRow
 
@@ -212,9 +214,10 @@ def test_a_quarantined_object_is_listed_and_goes_nowhere(world: World, network: 
     assert not network.sent
     with world.database.read() as session:
         (study,) = list_studies(session)
+        assert gauges(session).studies == {"failed": 1}
     assert study == {
         "study_instance_uid": STUDY,
-        "state": "analysed",
+        "state": "failed",
         "generation": 1,
         "instances": 1,
         "results": [
@@ -228,3 +231,20 @@ def test_a_quarantined_object_is_listed_and_goes_nowhere(world: World, network: 
             }
         ],
     }
+
+
+def test_a_study_whose_report_was_held_back_is_not_called_committed(world: World) -> None:
+    world.release(world.receive())
+    world.close()
+    answer = world.answer(2)
+    refused = dataclasses.replace(answer.objects[0], quarantined="no patient name")
+    delivery.store_answer(world.services, dataclasses.replace(answer, objects=[refused, answer.objects[1]]))
+    with world.database.write() as session:
+        session.execute(update(DeliveryRow).values(state="committed"))
+    with world.database.read() as session:
+        assert [study["state"] for study in list_studies(session)] == ["failed"]
+        assert gauges(session).studies == {"failed": 1}
+    retry_study(world.services, STUDY)
+    delivery.store_answer(world.services, world.answer(1))
+    with world.database.read() as session:  # the new answer counts, not the one before
+        assert [study["state"] for study in list_studies(session)] == ["analysed"]
