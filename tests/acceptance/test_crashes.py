@@ -198,12 +198,13 @@ def test_a_death_loses_nothing_and_doubles_nothing(
     place.check(uid, [sop_uid_of(file) for file in files])
 
 
-def test_a_receiver_that_dies_in_the_middle_of_an_instance_keeps_those_before(place: Place) -> None:
+@pytest.mark.parametrize("victim", ["receiver-0", "everything"])
+def test_a_death_in_the_middle_of_an_instance_keeps_those_before(place: Place, victim: str) -> None:
     uid, files = place.study()
     association = associate(place.node.port, files)
     acknowledged = [store(association, file) for file in files[:2]]
     send_half(association, files[2])
-    place.crash("receiver-0")
+    place.crash(victim)
     association.abort()
     place.check(uid, acknowledged)
 
