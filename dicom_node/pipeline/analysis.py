@@ -26,7 +26,7 @@ from dicom_node.results.findings_sr import Predecessor
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.store.evidence import EvidenceInstance, evidence_of, moment_closed
 from dicom_node.store.result_files import write_result
-from dicom_node.store.results import READY, Answer, AnswerObject, Claim, claim_analysis, results_of
+from dicom_node.store.results import Answer, AnswerObject, Claim, claim_analysis, newest_ready
 from dicom_node.store.spool import is_intact
 
 logger = logging.getLogger(__name__)
@@ -35,14 +35,15 @@ logger = logging.getLogger(__name__)
 def analyse_study(
     services: Services, examiner: Examiner, study_instance_uid: str, generation: int, attempt: int
 ) -> None:
-    """Job: answer one closed generation; nothing happens when it is answered, cancelled or has a newer job."""
-    with services.database.read() as session:
+    """Job: answer one closed generation; nothing happens when it is answered, covered, cancelled or has a newer job."""
+    with services.database.write() as session:
         claim = claim_analysis(session, study_instance_uid, generation, attempt)
-        if claim is None:
-            return
+    if claim is None:
+        return
+    with services.database.read() as session:
         instances = evidence_of(session, study_instance_uid, generation)
         closed = moment_closed(session, study_instance_uid, generation)
-        previous = _predecessors(session, claim)
+        previous = _predecessors(session, study_instance_uid)
     started_at = services.now()
     try:
         examination = _examine(services, examiner, instances)
@@ -135,12 +136,9 @@ def _keep(
     )
 
 
-def _predecessors(session: Session, claim: Claim) -> tuple[Predecessor, ...]:
-    """List the reports that the new answer replaces."""
-    if claim.predecessor_version is None:
-        return ()
+def _predecessors(session: Session, study_instance_uid: str) -> tuple[Predecessor, ...]:
+    """List the reports that the new answer replaces: the last that could be sent."""
     return tuple(
         Predecessor(row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid)
-        for row in results_of(session, claim.study_instance_uid, claim.predecessor_version)
-        if row.kind == REPORT and row.state == READY
+        for row in newest_ready(session, study_instance_uid, REPORT)
     )

@@ -15,6 +15,7 @@ from dicom_node.errors import NodeError
 from dicom_node.pipeline import jobs
 from dicom_node.pipeline.services import Services
 from dicom_node.store import associations
+from dicom_node.store.generations import lock_study
 from dicom_node.store.tables import GenerationRow, StudyRow
 
 logger = logging.getLogger(__name__)
@@ -27,8 +28,7 @@ def close_study(services: Services, study_instance_uid: str, generation: int, ti
     """
     bury_lost_associations(services)
     with services.database.write() as session:
-        # Taken first, as intake does: a late image and the closing take turns.
-        study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+        study = lock_study(session, study_instance_uid)
         row = session.get(GenerationRow, (study_instance_uid, generation), with_for_update=True)
         if study is None or row is None or row.state != GenerationState.RECEIVING or row.tick != tick:
             return
@@ -88,13 +88,14 @@ def analyse_once_more(services: Services, study_instance_uid: str, generation: i
 
 def bury_lost_associations(services: Services) -> int:
     """Close the log entries of receivers that died, so that they hold no study open; says how many."""
+    looked_at = services.now()
     with services.database.read() as session:
         receivers = associations.receivers_with_open_associations(session)
     dead = [receiver for receiver in receivers if not services.is_alive(receiver)]
     if not dead:
         return 0
     with services.database.write() as session:
-        return associations.mark_lost(session, dead, services.now())
+        return associations.mark_lost(session, dead, looked_at)
 
 
 def _time_left(services: Services, session: Session, study: StudyRow, row: GenerationRow) -> timedelta:

@@ -10,7 +10,8 @@ from dicom_node.domain.study import DeliveryState, GenerationState, move_deliver
 from dicom_node.errors import BadInput, IllegalTransition
 from dicom_node.pipeline import delivery, jobs
 from dicom_node.pipeline.services import Services
-from dicom_node.store.tables import DeliveryRow, GenerationRow, StudyRow
+from dicom_node.store.generations import lock_study
+from dicom_node.store.tables import DeliveryRow, GenerationRow
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +23,7 @@ def retry_study(services: Services, study_instance_uid: str) -> None:
     :raises IllegalTransition: it is still receiving, or waits for its analysis already.
     """
     with services.database.write() as session:
-        study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+        study = lock_study(session, study_instance_uid)
         if study is None:
             raise BadInput(f"there is no study {study_instance_uid}")
         row = session.get_one(GenerationRow, (study_instance_uid, study.generation), with_for_update=True)
@@ -43,7 +44,7 @@ def cancel_study(services: Services, study_instance_uid: str, reason: str) -> No
     :raises IllegalTransition: there is nothing left to cancel.
     """
     with services.database.write() as session:
-        study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+        study = lock_study(session, study_instance_uid)
         if study is None:
             raise BadInput(f"there is no study {study_instance_uid}")
         row = session.get_one(GenerationRow, (study_instance_uid, study.generation), with_for_update=True)

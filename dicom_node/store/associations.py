@@ -64,10 +64,18 @@ def ended(
 
 
 def mark_lost(session: Session, dead_receivers: Collection[str], now: datetime) -> int:
-    """Close the rows of receivers that died with associations open; gives how many. What they acknowledged is kept."""
+    """Close the rows of receivers that died with associations open; gives how many. What they acknowledged is kept.
+
+    :param now: when they were looked at, before it turned out that they are dead. Associations that began later belong
+        to receivers that were born again under their names.
+    """
     result = session.execute(
         update(AssociationRow)
-        .where(AssociationRow.outcome == OPEN, AssociationRow.receiver.in_(dead_receivers))
+        .where(
+            AssociationRow.outcome == OPEN,
+            AssociationRow.receiver.in_(dead_receivers),
+            AssociationRow.started_at < now,
+        )
         .values(outcome=LOST, ended_at=now, reason="the receiver process died")
     )
     return int(result.rowcount)  # type: ignore[attr-defined]

@@ -34,6 +34,15 @@ class Timer:
     scanner_ae_title: str
 
 
+def lock_study(session: Session, study_instance_uid: str) -> StudyRow | None:
+    """Take a study for this transaction, before any of its other rows; None when it is unknown.
+
+    Closing, a late image, an answer and an operator so take turns (on SQLite whole transactions do). The key stays
+    free to be referred to: an image of a receiving generation waits for nobody, and nobody for it in a circle.
+    """
+    return session.get(StudyRow, study_instance_uid, with_for_update={"key_share": True})
+
+
 def still_receiving(connection: Connection, study_instance_uid: str, generation: int, now: datetime) -> bool:
     """Note that something of this generation arrived now; false when it is not receiving (any more)."""
     arrived = {"study": study_instance_uid, "generation": generation, "now": now}
@@ -47,8 +56,7 @@ def receiving_generation(
 
     A study that is closed, analysed or failed opens its next generation.
     """
-    # The lock makes closing and a late image take turns (on SQLite the whole transaction does).
-    study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    study = lock_study(session, study_instance_uid)
     if study is None:
         study = StudyRow(
             study_instance_uid=study_instance_uid, scanner_ae_title=scanner_ae_title, generation=0, created_at=now
@@ -79,7 +87,7 @@ def ask_to_close(session: Session, study_instance_uid: str, why: str) -> Timer |
 
     None when the study is not receiving: there is nothing to close.
     """
-    study = session.get(StudyRow, study_instance_uid, with_for_update=True)
+    study = lock_study(session, study_instance_uid)
     if study is None:
         return None
     generation = session.get_one(GenerationRow, (study_instance_uid, study.generation))

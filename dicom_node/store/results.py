@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Destination
 from dicom_node.domain.study import DeliveryState, GenerationState, move_generation
-from dicom_node.store.tables import AnalysisRow, DeliveryRow, GenerationRow, ResultRow, StudyRow
+from dicom_node.store.generations import lock_study
+from dicom_node.store.tables import AnalysisRow, DeliveryRow, GenerationRow, ResultRow
 
 READY = "ready"
 QUARANTINED = "quarantined"
@@ -54,16 +55,34 @@ class Claim:
     study_instance_uid: str
     generation: int
     version: int
-    predecessor_version: int | None
 
 
 def claim_analysis(session: Session, study_instance_uid: str, generation: int, attempt: int) -> Claim | None:
-    """Say whether this job is still wanted; None when the generation is answered, cancelled or has a newer job."""
-    row = session.get(GenerationRow, (study_instance_uid, generation))
-    study = session.get(StudyRow, study_instance_uid)
+    """Say whether this job is still wanted; None when the generation is answered, cancelled or has a newer job.
+
+    None also when a later generation was answered meanwhile: its answer covers this one, which is marked so. To answer
+    it now would replace the answer about all images by one about some.
+    """
+    study = lock_study(session, study_instance_uid)
+    row = session.get(GenerationRow, (study_instance_uid, generation), with_for_update=True)
     if row is None or study is None or row.state != GenerationState.CLOSED or row.attempt != attempt:
         return None
-    return Claim(study_instance_uid, generation, study.version + 1, study.version or None)
+    later = _answered_after(session, study_instance_uid, generation)
+    if later is not None:
+        row.state = move_generation(GenerationState(row.state), GenerationState.ANALYSED)
+        row.error = f"covered by generation {later}"
+        return None
+    return Claim(study_instance_uid, generation, study.version + 1)
+
+
+def _answered_after(session: Session, study_instance_uid: str, generation: int) -> int | None:
+    return session.scalar(
+        select(func.max(GenerationRow.number)).where(
+            GenerationRow.study_instance_uid == study_instance_uid,
+            GenerationRow.number > generation,
+            GenerationRow.state == GenerationState.ANALYSED,
+        )
+    )
 
 
 def record_answer(
@@ -73,7 +92,7 @@ def record_answer(
 
     None, and nothing is changed, when the generation has its answer already or the version was taken meanwhile.
     """
-    study = session.get(StudyRow, answer.study_instance_uid, with_for_update=True)
+    study = lock_study(session, answer.study_instance_uid)
     generation = session.get(GenerationRow, (answer.study_instance_uid, answer.generation), with_for_update=True)
     if study is None or generation is None or generation.state != GenerationState.CLOSED:
         return None
@@ -138,3 +157,10 @@ def results_of(session: Session, study_instance_uid: str, version: int) -> list[
     """List the objects of one answer, in the order they were made."""
     query = select(ResultRow).filter_by(study_instance_uid=study_instance_uid, version=version).order_by(ResultRow.id)
     return list(session.scalars(query))
+
+
+def newest_ready(session: Session, study_instance_uid: str, kind: str) -> list[ResultRow]:
+    """List the objects of one kind in the newest answer that has a sound one: those that a new answer replaces."""
+    query = select(ResultRow).filter_by(study_instance_uid=study_instance_uid, kind=kind, state=READY)
+    rows = list(session.scalars(query.order_by(ResultRow.version.desc(), ResultRow.id)))
+    return [row for row in rows if row.version == rows[0].version]

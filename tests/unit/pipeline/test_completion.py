@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,6 +70,22 @@ def test_the_association_of_a_dead_receiver_holds_nothing_open(world: World) -> 
     with world.database.read() as session:
         row = session.get_one(AssociationRow, association)
     assert (row.outcome, row.reason) == ("lost", "the receiver process died")
+
+
+def test_the_association_of_a_receiver_that_was_born_again_after_the_look_is_left_alone(world: World) -> None:
+    association = world.receive()
+
+    def dead_and_born_again(_receiver: str) -> bool:
+        world.later(seconds=1)
+        with world.database.write() as session:
+            session.get_one(AssociationRow, association).started_at = world.time
+        return False
+
+    world.later(seconds=1)
+    assert bury_lost_associations(dataclasses.replace(world.services, is_alive=dead_and_born_again)) == 0
+    world.living.clear()
+    world.later(seconds=1)
+    assert bury_lost_associations(world.services) == 1
 
 
 def test_the_association_of_a_living_receiver_is_left_alone(world: World) -> None:
