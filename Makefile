@@ -1,7 +1,7 @@
 # Two commands do all the set-up: `make demo` and `make test`. Everything is installed into .venv.
 PYTHON ?= python3.11
 BIN := .venv/bin
-RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadgroup
+RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 .PHONY: demo test check lock install debian-packages clean
 

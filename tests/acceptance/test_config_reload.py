@@ -10,7 +10,7 @@ import pytest
 from conftest import free_port, wait_until
 from running import Node, cli, done, environment, serve
 
-pytestmark = [pytest.mark.xdist_group("configuration"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

@@ -26,7 +26,7 @@ from running import SCANNER, Node, evidence_of, new_study, phantom_studies, proc
 
 from dicom_node.engine.queue import JobQueue
 
-pytestmark = [pytest.mark.xdist_group("crashes"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 _numbers = count()
 

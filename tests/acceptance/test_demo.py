@@ -11,7 +11,7 @@ from conftest import run_orthanc
 from PIL import Image
 from running import FINDINGS_SR, SECONDARY_CAPTURE, STATES, archived, cli, phantom_studies, study_uid_of
 
-pytestmark = [pytest.mark.xdist_group("demo"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 def test_the_demo_moves_three_studies_to_committed(tmp_path: Path) -> None:

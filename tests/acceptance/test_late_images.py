@@ -24,7 +24,7 @@ from running import (
     sop_uid_of,
 )
 
-pytestmark = [pytest.mark.xdist_group("late images"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @dataclass

@@ -27,7 +27,7 @@ from running import (
 
 from dicom_node.training.datasets import split_of
 
-pytestmark = [pytest.mark.xdist_group("main job"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 HC = "11984-2"  # LOINC: head circumference
 KINDS = {"findings_sr": FINDINGS_SR, "secondary_capture": SECONDARY_CAPTURE}

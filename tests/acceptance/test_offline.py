@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from running import FINDINGS_SR, SECONDARY_CAPTURE, cli, environment, evidence_of, phantom_studies, sop_uid_of
 
-pytestmark = [pytest.mark.xdist_group("offline"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 #: Loaded before anything else in the process: whoever turns to the network fails and is named. Port 0 on loopback is
 #: how a library asks whether the machine knows IPv6.

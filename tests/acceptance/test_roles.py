@@ -29,7 +29,7 @@ from running import (
     storescu,
 )
 
-pytestmark = [pytest.mark.xdist_group("roles"), pytest.mark.slow]
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
