@@ -107,7 +107,7 @@ def _time_left(services: Services, session: Session, study: StudyRow, row: Gener
         row.opened_at,
         quiet=timedelta(seconds=policy.quiet_seconds),
         cap=timedelta(seconds=policy.cap_seconds),
-        association_open=associations.is_delivering(session, row.study_instance_uid, row.number),
+        association_open=associations.is_delivering(session, row.study_instance_uid),
         asked_to_close=row.close_asked is not None,
     )
 

@@ -86,15 +86,14 @@ def receivers_with_open_associations(session: Session) -> list[str]:
     return list(session.scalars(select(AssociationRow.receiver).where(AssociationRow.outcome == OPEN).distinct()))
 
 
-def is_delivering(session: Session, study_instance_uid: str, generation: int) -> bool:
-    """Whether an open association has delivered to this generation: then more may be on its way."""
+def is_delivering(session: Session, study_instance_uid: str) -> bool:
+    """Whether an open association has delivered to this study: then more may be on its way."""
     return (
         session.scalar(
             select(InstanceRow.id)
             .join(AssociationRow, InstanceRow.association_id == AssociationRow.id)
             .where(
                 InstanceRow.study_instance_uid == study_instance_uid,
-                InstanceRow.generation == generation,
                 AssociationRow.outcome == OPEN,
             )
             .limit(1)

@@ -13,15 +13,15 @@ from dicom_node.domain.study import GenerationState
 from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
 
 _GENERATIONS = GenerationRow.metadata.tables[GenerationRow.__tablename__]
-_ARRIVED = (
+_REPEATED = (
     update(_GENERATIONS)
     .where(
         _GENERATIONS.c.study_instance_uid == bindparam("study"),
-        _GENERATIONS.c.number == bindparam("generation"),
         _GENERATIONS.c.state == GenerationState.RECEIVING.value,
     )
     .values(last_received_at=bindparam("now"))
 )
+_ARRIVED = _REPEATED.where(_GENERATIONS.c.number == bindparam("generation"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +47,11 @@ def still_receiving(connection: Connection, study_instance_uid: str, generation:
     """Note that something of this generation arrived now; false when it is not receiving (any more)."""
     arrived = {"study": study_instance_uid, "generation": generation, "now": now}
     return connection.execute(_ARRIVED, arrived).rowcount > 0
+
+
+def is_repeated(connection: Connection, study_instance_uid: str, now: datetime) -> bool:
+    """Note that something known of this study arrived again now; false when none of its generations is receiving."""
+    return connection.execute(_REPEATED, {"study": study_instance_uid, "now": now}).rowcount > 0
 
 
 def receiving_generation(

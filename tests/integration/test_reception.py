@@ -447,11 +447,11 @@ def test_the_rows_of_a_dead_receiver_are_marked_lost(receiver):
     with scanner(receiver, US_CONTEXT) as association:
         assert association.send_c_store(synthetic.image()).Status == 0
         with receiver.database.write() as session:
-            assert associations.is_delivering(session, synthetic.STUDY_UID, 1)
+            assert associations.is_delivering(session, synthetic.STUDY_UID)
             assert associations.receivers_with_open_associations(session) == ["receiver-1"]
             assert associations.mark_lost(session, ["receiver-2"], receiver.instances()[0].received_at) == 0
             assert associations.mark_lost(session, ["receiver-1"], receiver.instances()[0].received_at) == 1
-            assert not associations.is_delivering(session, synthetic.STUDY_UID, 1)
+            assert not associations.is_delivering(session, synthetic.STUDY_UID)
         assert receiver.associations()[0].reason == "the receiver process died"
 
 

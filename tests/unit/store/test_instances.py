@@ -8,7 +8,7 @@ from dicom_node.store import associations
 from dicom_node.store.database import Database
 from dicom_node.store.instances import Arrival, InstanceLog, InstanceState, has_path
 from dicom_node.store.spool import StoredFile
-from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
+from dicom_node.store.tables import AssociationRow, GenerationRow, InstanceRow, StudyRow
 
 NOW = datetime(2026, 1, 2, 3, 4, tzinfo=UTC)
 STUDY = "1.2.3"
@@ -25,10 +25,10 @@ def database(sqlite_url):
     it.close()
 
 
-def arrival(uid="1.2.3.1", digest="a", study=STUDY, fault=None, after_s=0):
+def arrival(uid="1.2.3.1", digest="a", study=STUDY, fault=None, after_s=0, association=1):
     file = StoredFile(f"instances/{next(_file_names)}.dcm", digest * 64, 10)
     at = NOW + timedelta(seconds=after_s)
-    return Arrival(uid, "1.2", study, "1.2.3.9", "1.2.840", file, 1, "SCANNER", fault, at)
+    return Arrival(uid, "1.2", study, "1.2.3.9", "1.2.840", file, association, "SCANNER", fault, at)
 
 
 def record(database, *arrivals, log=None, exists=True):
@@ -108,3 +108,48 @@ def test_what_a_rolled_back_transaction_remembered_does_no_harm(database):
     (outcome,) = record(database, arrival(), log=log)
     assert outcome.timer is not None
     assert [(row.number, row.state) for row in all_rows(database, GenerationRow)] == [(1, "receiving")]
+
+
+def test_a_repetition_through_another_receiver_counts_as_traffic_and_holds_its_study_open(database):
+    record(database, arrival())
+    with database.write() as session:
+        session.query(AssociationRow).one().outcome = associations.RELEASED
+        new = associations.opened(session, associations.Entry("s", "A", "B", "h", (), None), NOW)
+    assert not record(database, arrival(after_s=5, association=new))[0].is_kept
+    (generation,) = all_rows(database, GenerationRow)
+    assert generation.last_received_at == NOW + timedelta(seconds=5)
+    with database.read() as session:
+        assert associations.is_delivering(session, STUDY)
+
+
+def test_a_repetition_of_an_earlier_generation_counts_for_the_one_that_is_receiving(database):
+    record(database, arrival())
+    with database.write() as session:
+        session.query(GenerationRow).one().state = "analysed"
+    record(database, arrival("1.2.3.2", after_s=5))
+    record(database, arrival(after_s=9))
+    assert [row.last_received_at for row in all_rows(database, GenerationRow)] == [NOW, NOW + timedelta(seconds=9)]
+
+
+def test_bytes_that_retention_removed_are_stored_again_when_they_are_sent_again(database):
+    record(database, arrival("1.1"), arrival("1.1", digest="b"))
+    with database.write() as session:
+        for row in session.query(InstanceRow):
+            row.state, row.reason = InstanceState.REMOVED, "the image was removed by retention"
+    new = arrival("1.1", after_s=9)
+    (again,) = record(database, new)
+    assert (again.is_kept, again.state) == (True, InstanceState.STORED)
+    row = all_rows(database, InstanceRow)[0]
+    assert (row.state, row.reason, row.path, row.received_at) == ("stored", None, new.file.path, new.received_at)
+    (other,) = record(database, arrival("1.1", digest="b"))
+    assert (other.is_kept, other.state) == (True, InstanceState.CONFLICT)
+    assert len(all_rows(database, InstanceRow)) == 2
+
+
+def test_no_row_speaks_of_the_file_of_an_image_that_was_removed(database):
+    kept = arrival()
+    record(database, kept)
+    with database.write() as session:
+        session.query(InstanceRow).one().state = InstanceState.REMOVED
+    with database.read() as session:
+        assert not has_path(session, kept.file.path)
