@@ -19,6 +19,7 @@ from dicom_node.domain.finding import Classification, Finding, NotAssessable
 from dicom_node.domain.finding import frames_of as frames_of_finding
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
+from dicom_node.domain.patient import of_another_patient
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
 from dicom_node.errors import BadInput, ModelError, NoPixelData
 from dicom_node.imaging.frames import (
@@ -41,6 +42,7 @@ SURE_ENOUGH = 0.6
 #: A frame with a larger coloured share is Doppler or a rendered volume. Banners, text and scales stay below: up to
 #: 0.096 of a whole grey-scale picture in the samples, 0.004 inside its tissue regions.
 MOST_COLOUR = 0.15
+OTHER_PATIENT = "its Patient ID differs from the rest of the study"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,16 +97,21 @@ class Examiner:
         not_analysed: list[NotAnalysed] = []
         sampling: list[CineSampling] = []
         key_frames: list[tuple[FrameReference, Path]] = []
-        for stored in instances:
-            uid = stored.sop_instance_uid
-            try:
-                instance = open_instance(stored.path)
-                headers.append(instance.header)
-                seen = self._look_at(instance, max_frames, not_analysed)
-            except NoPixelData as error:
-                headers.append(dcmread(stored.path))  # a scanner's report is evidence too, and names the patient
-                not_analysed.append(NotAnalysed(uid, str(error)))
+        opened = [_open(stored) for stored in instances]
+        others = of_another_patient([str(it.header.get("PatientID") or "") if it.header else "" for it in opened])
+        for number, it in enumerate(opened):
+            stored, uid = it.stored, it.stored.sop_instance_uid
+            if number in others:
+                not_analysed.append(NotAnalysed(uid, OTHER_PATIENT))
                 continue
+            if it.header is not None:
+                headers.append(it.header)
+            if it.instance is None:
+                not_analysed.append(NotAnalysed(uid, it.fault))
+                continue
+            instance = it.instance
+            try:
+                seen = self._look_at(instance, max_frames, not_analysed)
             except BadInput as error:
                 not_analysed.append(NotAnalysed(uid, str(error)))
                 continue
@@ -157,6 +164,26 @@ class Examiner:
     def _missing_for(self, frame: SeenFrame) -> list[NotAnalysed]:
         """Say which configured tasks did not look at a frame because their model is not installed."""
         return [_not_analysed(frame.reference, reason, task) for task, reason in self._missing.items()]
+
+
+@dataclass(frozen=True, slots=True)
+class _Opened:
+    """An instance whose header was read, as far as it could be: ``instance`` when it holds pictures."""
+
+    stored: StoredInstance
+    header: Dataset | None
+    instance: Instance | None = None
+    fault: str = ""
+
+
+def _open(stored: StoredInstance) -> _Opened:
+    try:
+        instance = open_instance(stored.path)
+    except NoPixelData as error:  # a scanner's report is evidence too, and names the patient
+        return _Opened(stored, dcmread(stored.path), fault=str(error))
+    except BadInput as error:
+        return _Opened(stored, None, fault=str(error))
+    return _Opened(stored, instance.header, instance)
 
 
 def render_frames(key_frames: Iterable[tuple[FrameReference, Path]]) -> dict[FrameReference, Frame]:

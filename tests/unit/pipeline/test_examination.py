@@ -59,8 +59,9 @@ class Looker:
         return [NotAssessable(self.name, frame.reference, "HC", "no head") for frame in frames]
 
 
-def stored(tmp_path: Path, number: int = 1, **options: object) -> StoredInstance:
+def stored(tmp_path: Path, number: int = 1, patient_id: str = "12345", **options: object) -> StoredInstance:
     ds = synthetic.image(number=number, **options)
+    ds.PatientID = patient_id
     return StoredInstance(str(ds.SOPInstanceUID), synthetic.write(ds, tmp_path / f"{number}.dcm"))
 
 
@@ -142,3 +143,14 @@ def test_no_task_acts_on_a_plane_that_the_gate_is_not_sure_of(tmp_path):
     assert brain.shown == 0
     assert [type(finding) for finding in found.findings] == [Classification, NotAssessable]
     assert "not sure enough to act on (59 %, needed: 60 %)" in found.findings[1].reason
+
+
+def test_pictures_of_another_patient_are_named_and_neither_looked_at_nor_evidence(tmp_path):
+    brain = Looker("brain")
+    images = [stored(tmp_path, number, patient_id=who) for number, who in enumerate(("2", "1", "1", ""), start=1)]
+    found = examiner(brain)[0].examine(images, 64)
+    assert [(item.sop_instance_uid, item.reason) for item in found.not_analysed] == [
+        (images[0].sop_instance_uid, "its Patient ID differs from the rest of the study")
+    ]
+    assert [str(header.SOPInstanceUID) for header in found.headers] == [i.sop_instance_uid for i in images[1:]]
+    assert brain.shown == len(found.key_frames) == 3
