@@ -11,15 +11,18 @@ from dicom_node.errors import BadInput, IllegalTransition
 from dicom_node.pipeline import delivery, jobs
 from dicom_node.pipeline.services import Services
 from dicom_node.store.generations import lock_study
-from dicom_node.store.tables import DeliveryRow, GenerationRow
+from dicom_node.store.instances import InstanceState
+from dicom_node.store.tables import DeliveryRow, GenerationRow, InstanceRow
 
 logger = logging.getLogger(__name__)
+
+CANCELLED = "cancelled: "  #: begins the error of what a person gave up
 
 
 def retry_study(services: Services, study_instance_uid: str) -> None:
     """Analyse the current generation of a study again: after a failure, or for a new version of its answer.
 
-    :raises BadInput: the study is unknown.
+    :raises BadInput: the study is unknown, or retention removed its images.
     :raises IllegalTransition: it is still receiving, or waits for its analysis already.
     """
     with services.database.write() as session:
@@ -29,6 +32,9 @@ def retry_study(services: Services, study_instance_uid: str) -> None:
         row = session.get_one(GenerationRow, (study_instance_uid, study.generation), with_for_update=True)
         if row.state not in (GenerationState.ANALYSED, GenerationState.FAILED):
             raise IllegalTransition(f"the study is {row.state}: it will be analysed without being asked")
+        states = set(session.scalars(select(InstanceRow.state).filter_by(study_instance_uid=study_instance_uid)))
+        if InstanceState.REMOVED in states and InstanceState.STORED not in states:
+            raise BadInput("no image of the study is left to analyse: retention removed them; send them again first")
         row.state = move_generation(GenerationState(row.state), GenerationState.CLOSED)
         row.attempt += 1
         row.round_start = row.attempt
@@ -58,10 +64,10 @@ def cancel_study(services: Services, study_instance_uid: str, reason: str) -> No
             raise IllegalTransition("everything of this study is done: there is nothing to cancel")
         if waits:
             row.state = move_generation(GenerationState(row.state), GenerationState.FAILED)
-            row.error = f"cancelled: {reason}"
+            row.error = f"{CANCELLED}{reason}"
         for item in pending:
             item.state = move_delivery(DeliveryState(item.state), DeliveryState.FAILED)
-            item.error = f"cancelled: {reason}"
+            item.error = f"{CANCELLED}{reason}"
     logger.info("study %s was cancelled: %s", study_instance_uid, reason)
 
 

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import delete, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, delete, select, union
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_node.domain.study import CommitmentState, DeliveryState, GenerationState
+from dicom_node.pipeline.operator import CANCELLED
 from dicom_node.pipeline.services import Services
 from dicom_node.store import commitment_requests
-from dicom_node.store.instances import has_path
+from dicom_node.store.generations import lock_study
+from dicom_node.store.instances import InstanceState, has_path
 from dicom_node.store.result_files import FOLDER as RESULTS
 from dicom_node.store.spool import remove_unknown
 from dicom_node.store.tables import (
@@ -31,6 +33,7 @@ from dicom_node.store.tables import (
 
 logger = logging.getLogger(__name__)
 
+REMOVED_REASON = "the image was removed by retention"
 STRAY_AFTER = timedelta(days=1)  # a file without a row is older than this only when its process died
 
 
@@ -47,61 +50,114 @@ def clean_up(services: Services) -> Removed:
     """Remove what retention allows: images and results of finished studies, old log rows, stray files."""
     now = services.now()
     retention = services.config().retention
-    images = _remove_images(services, now - timedelta(days=retention.images_days))
-    before = now - timedelta(days=retention.results_days)
-    studies = _remove_studies(services, before)
-    _remove_log(services, before)
+    images_before = now - timedelta(days=retention.images_days)
+    results_before = now - timedelta(days=retention.results_days)
+    images = _remove_images(services, images_before, may_be_retried=False)
+    images += _remove_images(services, min(images_before, results_before), may_be_retried=True)
+    images += _remove_strangers(services, results_before)
+    studies = _remove_studies(services, results_before)
+    _remove_log(services, results_before)
     removed = Removed(images, studies, _remove_strays(services, now))
     if removed != Removed():
         logger.info("removed %s", removed)
     return removed
 
 
-def _finished_studies(session: Session, before: datetime) -> list[str]:
-    """Name the studies that nothing waits for any more, and whose last image came before that time."""
-    busy = (
-        select(GenerationRow.study_instance_uid)
-        .where(
+def _finished(before: datetime, *, may_be_retried: bool) -> Select[str]:
+    """Select the studies that nothing waits for any more, and whose last image came before that time.
+
+    :param may_be_retried: whether those count that gave up, so that a person may retry them.
+    """
+    busy = [
+        select(GenerationRow.study_instance_uid).where(
             GenerationRow.state.in_((GenerationState.RECEIVING, GenerationState.CLOSED))
             | (GenerationRow.last_received_at >= before)
-        )
-        .union(
-            select(DeliveryRow.study_instance_uid).where(DeliveryRow.state == DeliveryState.PENDING),
-            select(CommitmentRow.study_instance_uid).where(CommitmentRow.state == CommitmentState.REQUESTED),
-        )
-    )
-    return list(session.scalars(select(StudyRow.study_instance_uid).where(StudyRow.study_instance_uid.not_in(busy))))
+        ),
+        select(DeliveryRow.study_instance_uid).where(DeliveryRow.state == DeliveryState.PENDING),
+        select(CommitmentRow.study_instance_uid).where(CommitmentRow.state == CommitmentState.REQUESTED),
+    ]
+    if not may_be_retried:
+        # Only the current generation is ever retried; an earlier one that failed is covered by it.
+        busy += [
+            select(GenerationRow.study_instance_uid)
+            .join(
+                StudyRow,
+                (StudyRow.study_instance_uid == GenerationRow.study_instance_uid)
+                & (StudyRow.generation == GenerationRow.number),
+            )
+            .where(GenerationRow.state == GenerationState.FAILED, _not_cancelled(GenerationRow.error)),
+            select(DeliveryRow.study_instance_uid).where(
+                DeliveryRow.state == DeliveryState.FAILED, _not_cancelled(DeliveryRow.error)
+            ),
+        ]
+    return select(StudyRow.study_instance_uid).where(StudyRow.study_instance_uid.not_in(union(*busy)))
 
 
-def _remove_images(services: Services, before: datetime) -> int:
-    removed = 0
+def _not_cancelled(error: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
+    return error.is_(None) | error.not_like(f"{CANCELLED}%")
+
+
+def _take(session: Session, study_instance_uid: str, finished: Select[str]) -> bool:
+    """Take a study, unless a late image or a person was faster: no generation opens before this transaction ends."""
+    lock_study(session, study_instance_uid)
+    return session.scalar(finished.where(StudyRow.study_instance_uid == study_instance_uid)) is not None
+
+
+def _remove_images(services: Services, before: datetime, *, may_be_retried: bool) -> int:
+    """Remove the bytes of images; their rows stay with the results, to say what a later answer does not cover."""
+    finished = _finished(before, may_be_retried=may_be_retried)
+    kept = (InstanceRow.state != InstanceState.REMOVED) & (InstanceRow.received_at < before)
     with services.database.read() as session:
-        studies = _finished_studies(session, before)
+        has_images = StudyRow.study_instance_uid.in_(select(InstanceRow.study_instance_uid).where(kept))
+        studies = list(session.scalars(finished.where(has_images)))
+    removed = 0
     for study in studies:
         with services.database.write() as session:
-            if study not in _finished_studies(session, before):
-                continue  # a late image came meanwhile
-            paths = list(session.scalars(select(InstanceRow.path).filter_by(study_instance_uid=study)))
-            session.execute(delete(InstanceRow).where(InstanceRow.study_instance_uid == study))
+            if not _take(session, study, finished):
+                continue
+            query = select(InstanceRow).where(InstanceRow.study_instance_uid == study, kept).with_for_update()
+            rows = list(session.scalars(query))
+            paths = [row.path for row in rows]
+            for row in rows:
+                row.state, row.reason = InstanceState.REMOVED, REMOVED_REASON
         removed += _unlink(services.data_dir, paths)
     return removed
 
 
+def _remove_strangers(services: Services, before: datetime) -> int:
+    """Remove what could not be read far enough to belong to a study: nothing else ever looks at it."""
+    with services.database.write() as session:
+        query = select(InstanceRow).where(InstanceRow.study_instance_uid.is_(None), InstanceRow.received_at < before)
+        rows = list(session.scalars(query.with_for_update()))
+        paths = [row.path for row in rows]
+        for row in rows:
+            session.delete(row)
+    return _unlink(services.data_dir, paths)
+
+
 def _remove_studies(services: Services, before: datetime) -> int:
-    removed = 0
+    """Remove finished studies without an image left, with all their rows and result files."""
+    finished = _finished(before, may_be_retried=True)
     with services.database.read() as session:
-        studies = _finished_studies(session, before)
+        studies = list(session.scalars(finished))
+    removed = 0
     for study in studies:
         with services.database.write() as session:
-            kept_images = session.scalar(select(InstanceRow.id).filter_by(study_instance_uid=study).limit(1))
-            if kept_images is not None or study not in _finished_studies(session, before):
+            if not _take(session, study, finished) or _has_images(session, study):
                 continue
             paths = list(session.scalars(select(ResultRow.path).filter_by(study_instance_uid=study)))
-            for table in (DeliveryRow, CommitmentRow, ResultRow, AnalysisRow, GenerationRow, StudyRow):
+            for table in (DeliveryRow, CommitmentRow, ResultRow, AnalysisRow, InstanceRow, GenerationRow, StudyRow):
                 session.execute(delete(table).where(table.study_instance_uid == study))
         _unlink(services.data_dir, paths)
         removed += 1
     return removed
+
+
+def _has_images(session: Session, study_instance_uid: str) -> bool:
+    query = select(InstanceRow.id).where(
+        InstanceRow.study_instance_uid == study_instance_uid, InstanceRow.state != InstanceState.REMOVED
+    )
+    return session.scalar(query.limit(1)) is not None
 
 
 def _remove_log(services: Services, before: datetime) -> None:

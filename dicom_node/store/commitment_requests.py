@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_node.store.instances import InstanceState
 from dicom_node.store.spool import is_intact
 from dicom_node.store.tables import CommitmentRequestRow, InstanceRow
 
@@ -83,7 +84,10 @@ def assess(session: Session, data_dir: Path, references: Sequence[tuple[str, str
     for at in range(0, len(uids), _LOOKED_UP_AT_ONCE):
         query = select(
             InstanceRow.sop_instance_uid, InstanceRow.sop_class_uid, InstanceRow.path, InstanceRow.sha256
-        ).where(InstanceRow.sop_instance_uid.in_(uids[at : at + _LOOKED_UP_AT_ONCE]))
+        ).where(
+            InstanceRow.sop_instance_uid.in_(uids[at : at + _LOOKED_UP_AT_ONCE]),
+            InstanceRow.state != InstanceState.REMOVED,
+        )
         for uid, sop_class_uid, path, sha256 in session.execute(query):
             kept[uid].append((sop_class_uid, path, sha256))
     committed, failed = [], []

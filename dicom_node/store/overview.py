@@ -11,6 +11,7 @@ from sqlalchemy import case, exists, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_node.domain.study import DeliveryState, GenerationState, study_state
+from dicom_node.store.instances import InstanceState
 from dicom_node.store.results import QUARANTINED
 from dicom_node.store.tables import (
     AnalysisRow,
@@ -32,7 +33,7 @@ class StudyLine:
     """One study in a list.
 
     :ivar state: the one word of ``domain.study.study_state``.
-    :ivar instances: acknowledged instances by their state (stored, conflict, quarantined).
+    :ivar instances: acknowledged instances by their state (stored, conflict, quarantined, removed).
     :ivar lanes: destination -> deliveries of the current version by state.
     """
 
@@ -136,7 +137,8 @@ def list_associations(session: Session, limit: int) -> Sequence[AssociationRow]:
 
 def list_set_aside(session: Session, limit: int) -> Sequence[InstanceRow]:
     """List the last instances that are kept but not used: quarantined, or in conflict with a known one."""
-    newest = select(InstanceRow).where(InstanceRow.state != "stored").order_by(InstanceRow.id.desc())
+    set_aside = InstanceRow.state.in_((InstanceState.CONFLICT, InstanceState.QUARANTINED))
+    newest = select(InstanceRow).where(set_aside).order_by(InstanceRow.id.desc())
     return session.scalars(newest.limit(limit)).all()
 
 

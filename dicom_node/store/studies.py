@@ -16,7 +16,7 @@ def list_studies(session: Session, limit: int = 1000, offset: int = 0) -> list[d
     """List studies, the newest first, each with the objects of its newest answer.
 
     ``results`` has one entry for each object and destination; an object that goes nowhere has one without a
-    destination. ``instances`` counts what was acknowledged and is kept.
+    destination. ``instances`` counts what was acknowledged, also after retention removed its bytes.
     """
     return [_study(session, line) for line in overview.list_studies(session, limit, offset)]
 

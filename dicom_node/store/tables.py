@@ -119,7 +119,7 @@ class InstanceRow(Base):
     sha256: Mapped[str] = mapped_column(String(64))  #: of the encoded data set as it came, without file meta
     size_bytes: Mapped[int] = mapped_column(BigInteger)
     path: Mapped[str] = mapped_column(String(255))  #: relative to data_dir; a name of ours, never from the network
-    state: Mapped[str] = mapped_column(String(16))  #: stored, conflict (other bytes under a known UID), quarantined
+    state: Mapped[str] = mapped_column(String(16))  #: store.instances.InstanceState
     reason: Mapped[str | None] = mapped_column(Text)
     association_id: Mapped[int | None] = mapped_column(ForeignKey("associations.id"))
     received_at: Mapped[datetime]

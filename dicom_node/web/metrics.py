@@ -15,7 +15,7 @@ from dicom_node.domain.study import DeliveryState, GenerationState
 from dicom_node.store.overview import Gauges
 
 _STUDY_STATES = (*(state.value for state in GenerationState), "delivered", "committed")
-_INSTANCE_STATES = ("stored", "conflict", "quarantined")
+_INSTANCE_STATES = ("stored", "conflict", "quarantined", "removed")
 _RESULT_STATES = ("ready", "quarantined")
 _OUTCOMES = ("released", "aborted", "lost", "rejected")
 

@@ -25,6 +25,7 @@ MEANINGS = {
     "stored": "kept, and used for the analysis",
     "conflict": "other bytes under a known SOP Instance UID: kept beside, not analysed",
     "quarantined": "kept but not used",
+    "removed": "its bytes were removed by retention",
     "ready": "passed the conformance gate",
     # associations
     "open": "under way",

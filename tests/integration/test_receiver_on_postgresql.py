@@ -17,19 +17,20 @@ import yaml
 from conftest import free_port, wait_until
 from pydicom.uid import ExplicitVRLittleEndian
 from receiver import running_receiver, scanner
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import create_engine, event, select, text
 from world import STUDY, World
 
 from dicom_node.bootstrap import prepare_database
 from dicom_node.config import load_config
 from dicom_node.engine.executors import open_locks
 from dicom_node.pipeline.completion import close_study
+from dicom_node.pipeline.retention import clean_up
 from dicom_node.store.database import Database
 from dicom_node.store.generations import still_receiving
 from dicom_node.store.instances import Arrival, InstanceLog
 from dicom_node.store.overview import gauges
 from dicom_node.store.spool import StoredFile
-from dicom_node.store.tables import GenerationRow, StudyRow
+from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
 
 US = (synthetic.US_IMAGE, ExplicitVRLittleEndian)
 
@@ -148,3 +149,20 @@ def test_receivers_that_take_the_same_studies_in_another_order_all_get_on(world:
     for thread in threads:
         thread.join(20)
     assert faults == []
+
+
+def test_an_image_that_opens_a_generation_is_not_removed_by_a_clean_up_under_way(world: World) -> None:
+    world.deliverable(1)
+    with world.database.write() as session:
+        session.execute(text("UPDATE deliveries SET state = 'sent'"))
+    world.later(days=400)
+    cleaning = threading.Thread(target=clean_up, args=(world.services,))
+    with world.database.write_rows() as connection:
+        (outcome,) = InstanceLog(lambda _: True).record(connection, [arrival(world, STUDY, 7)])
+        assert outcome.timer is not None
+        cleaning.start()
+        wait_until(lambda: waits_for_a_lock(world.database), what="the clean-up")
+    cleaning.join(20)
+    with world.database.read() as session:
+        assert list(session.scalars(select(InstanceRow.state).order_by(InstanceRow.id))) == ["stored", "stored"]
+        assert session.get(StudyRow, STUDY) is not None

@@ -25,7 +25,7 @@ def database(sqlite_url):
     it.close()
 
 
-def arrival(uid="1.2.3.1", digest="a", study=STUDY, fault=None, after_s=0, association=1):
+def arrival(uid="1.2.3.1", digest="a", study=STUDY, fault=None, after_s=0, *, association=1):
     file = StoredFile(f"instances/{next(_file_names)}.dcm", digest * 64, 10)
     at = NOW + timedelta(seconds=after_s)
     return Arrival(uid, "1.2", study, "1.2.3.9", "1.2.840", file, association, "SCANNER", fault, at)
