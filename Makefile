@@ -19,11 +19,12 @@ check: install ## formatting, lint, types and the import rules
 
 install: .venv/installed
 
-# uv comes by pip into the environment; the lock holds a hash of every file and no address.
+# uv comes by pip into the environment; the lock holds a hash of every file and no address. Bytecode is compiled now,
+# because the account that runs the node may not be allowed to write it later.
 .venv/installed: requirements.lock pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
-	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --require-hashes --requirement requirements.lock
+	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --compile-bytecode --require-hashes --requirement requirements.lock
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --no-deps --editable .
 	touch $@
 
