@@ -62,6 +62,7 @@ _WHERE_PRESENT = (
     "ClinicalTrialSubjectReadingID",
     "ClinicalTrialTimePointID",
 )
+INHERITED = (*_ALWAYS, *_WHERE_PRESENT)  #: what is copied as the scanner wrote it
 
 
 def patient_and_study(header: Dataset) -> Dataset:
@@ -72,19 +73,29 @@ def patient_and_study(header: Dataset) -> Dataset:
     character set would corrupt the patient's name.
     """
     inherited = Dataset()
-    inherited.SpecificCharacterSet = header.get("SpecificCharacterSet")
-    for keyword in (*_ALWAYS, *_WHERE_PRESENT):
+    for keyword in INHERITED:
         if keyword in header:
-            inherited[keyword] = copy.deepcopy(header[keyword])
-    with warnings.catch_warnings():  # an undeclared or wrong character set is the scanner's; what can be read is kept
-        warnings.simplefilter("ignore")
-        inherited.decode()
-        inherited.walk(_as_plain_text)
-        inherited.walk(_without_character_set)
+            inherited.update(_as_text(header, keyword))
     for keyword in _ALWAYS:
         if keyword not in inherited:
             setattr(inherited, keyword, None)
     return inherited
+
+
+def _as_text(header: Dataset, keyword: str) -> Dataset:
+    """Copy one element with its text decoded; nothing, when it cannot be read: one bad value costs no report."""
+    copied = Dataset()
+    with warnings.catch_warnings():  # an undeclared or wrong character set is the scanner's; what can be read is kept
+        warnings.simplefilter("ignore")
+        try:
+            copied.SpecificCharacterSet = header.get("SpecificCharacterSet")
+            copied[keyword] = copy.deepcopy(header[keyword])
+            copied.decode()
+            copied.walk(_as_plain_text)
+            copied.walk(_without_character_set)
+        except Exception:  # noqa: BLE001 - pydicom has no one error for what it cannot read
+            return Dataset()
+    return copied
 
 
 def _as_plain_text(_ds: Dataset, element: DataElement) -> None:
@@ -101,7 +112,12 @@ def _without_character_set(ds: Dataset, element: DataElement) -> None:
 
 def is_picture(header: Dataset) -> bool:
     """Tell whether an instance is an image that a report can refer to."""
-    return bool(header.get("Rows")) and bool(header.get("Columns"))
+    return min(size_px(header)) > 0
+
+
+def size_px(header: Dataset) -> tuple[int, int]:
+    """Read Rows and Columns; 0 for what is absent or no size."""
+    return _whole_number(header, "Rows", absent=0), _whole_number(header, "Columns", absent=0)
 
 
 def stand_in(header: Dataset) -> Dataset:
@@ -117,7 +133,7 @@ def stand_in(header: Dataset) -> Dataset:
     image.StudyInstanceUID = header.StudyInstanceUID
     image.SeriesInstanceUID = header.SeriesInstanceUID
     image.Modality = "US"
-    image.Rows, image.Columns = int(header.Rows), int(header.Columns)
+    image.Rows, image.Columns = size_px(header)
     if needs_frame_numbers(header):
         image.NumberOfFrames = frames
     return image
@@ -129,8 +145,17 @@ def needs_frame_numbers(header: Dataset) -> bool:
 
 
 def number_of_frames(header: Dataset) -> int:
-    """Read Number of Frames; 1 when absent."""
-    return max(1, int(header.get("NumberOfFrames") or 1))
+    """Read Number of Frames; 1 when absent or no count."""
+    return max(1, _whole_number(header, "NumberOfFrames", absent=1))
+
+
+def _whole_number(header: Dataset, keyword: str, *, absent: int) -> int:
+    """Read a number as tolerantly as the decoding does; 0 when what is there is none."""
+    try:
+        stated = header.get(keyword)
+        return absent if stated in (None, "") else max(0, int(stated))
+    except Exception:  # noqa: BLE001 - pydicom has no one error for what it cannot read
+        return 0
 
 
 def restore_sop_classes(ds: Dataset, headers: Sequence[Dataset]) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -18,7 +19,7 @@ from pydicom.uid import UID
 from dicom_node.domain.concept import Concept
 from dicom_node.errors import NonConformantObject
 from dicom_node.results import codes
-from dicom_node.results.evidence import is_picture, needs_frame_numbers, number_of_frames
+from dicom_node.results.evidence import INHERITED, is_picture, needs_frame_numbers, number_of_frames, size_px
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 
@@ -39,6 +40,9 @@ _TYPE_1_CAPTURE = (
 _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOrientation")
 _FORBIDDEN_ON_CAPTURE = ("PixelSpacing", "NominalScannedPixelSpacing", "SequenceOfUltrasoundRegions")
 
+_OUR_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
+_MAX_UID = 64  # PS3.5 9.1
+_TOLERABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
 _REASONS_SHOWN = 5
 
@@ -90,9 +94,15 @@ def _present(type_1: Sequence[str], type_2: Sequence[str]) -> Rule:
 
 
 def _uids_are_valid(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    for element in ds.iterall():
-        if element.VR == "UI" and element.value and not UID(str(element.value)).is_valid:
-            yield f"{element.keyword} {element.value} is no valid UID"
+    """Check our own UIDs strictly, and those of scanners as reception does: old ones write leading zeros."""
+    own = {id(ds[keyword]) for keyword in _OUR_UIDS if keyword in ds}
+    for element in _without_inherited(ds).iterall():
+        if element.VR != "UI" or not element.value:
+            continue
+        value = str(element.value)
+        is_ours = id(element) in own or element.keyword == "UID"  # the latter are observers and tracking
+        if not (UID(value).is_valid if is_ours else len(value) <= _MAX_UID and _TOLERABLE_UID.fullmatch(value)):
+            yield f"{element.keyword} {value} is no valid UID"
     if ds.file_meta.MediaStorageSOPInstanceUID != ds.SOPInstanceUID:
         yield "the file meta information names another instance"
 
@@ -105,7 +115,7 @@ def _is_of_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[st
 def _codes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check each code: value, scheme and meaning within their lengths, and a private scheme declared."""
     declared = {item.CodingSchemeDesignator for item in ds.get("CodingSchemeIdentificationSequence", [])}
-    for item in _items(ds):
+    for item in _items(_without_inherited(ds)):
         if "CodeMeaning" not in item:
             continue
         value, scheme, meaning = item.get("CodeValue"), str(item.get("CodingSchemeDesignator", "")), item.CodeMeaning
@@ -211,7 +221,8 @@ def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> I
         if needs_frame_numbers(source) and not reference.get("ReferencedFrameNumber"):
             yield "a shape does not say on which frame of the cine it lies"
         x, y = values[0::2], values[1::2]
-        if not all(0 <= v <= source.Columns for v in x) or not all(0 <= v <= source.Rows for v in y):
+        rows, columns = size_px(source)
+        if not all(0 <= v <= columns for v in x) or not all(0 <= v <= rows for v in y):
             yield "a shape reaches outside its image"
 
 
@@ -232,7 +243,7 @@ def _is_a_plain_overlay(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator
             yield f"the source image {reference.ReferencedSOPInstanceUID} is not in the study"
             continue
         yield from _why_frames_are_wrong(reference, source)
-        if (source.Rows, source.Columns) != (ds.Rows, ds.Columns):
+        if size_px(source) != (ds.Rows, ds.Columns):
             yield "the capture has another geometry than its source"
 
 
@@ -248,6 +259,13 @@ _REPORT_RULES: tuple[Rule, ...] = (
     _shapes_lie_on_their_frame,
 )
 _CAPTURE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE), *_COMMON_RULES, _is_a_plain_overlay)
+
+
+def _without_inherited(ds: Dataset) -> Dataset:
+    """Give what the node itself wrote: a local procedure code of the clinic's is not ours to judge."""
+    ours = Dataset()
+    ours.update({element.tag: element for element in ds if element.keyword not in INHERITED})
+    return ours
 
 
 def _items(ds: Dataset) -> Iterator[Dataset]:

@@ -9,12 +9,15 @@ import pydicom
 import pytest
 import synthetic as s
 from pydicom import Dataset
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import Tag
 
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.result import Algorithm, NotAnalysed, ResultObject
 from dicom_node.results import codes
 from dicom_node.results.build import QuarantinedObject, build_objects
-from dicom_node.results.evidence import patient_and_study
+from dicom_node.results.evidence import INHERITED, patient_and_study
 from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor, Subject, outcome_of
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
@@ -162,6 +165,72 @@ def test_missing_type_2_attributes_are_there_and_empty() -> None:
     inherited = patient_and_study(Dataset())
     assert "AccessionNumber" in inherited
     assert inherited["AccessionNumber"].is_empty
+
+
+@pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
+def test_uids_of_an_old_scanner_with_leading_zeros_cost_no_result() -> None:
+    uids = {"StudyInstanceUID": "1.2.03", "SeriesInstanceUID": "1.2.03.004", "SOPInstanceUID": "1.2.03.004.05"}
+    source = s.as_read(s.header(Rows=120, Columns=160, **uids))
+    frame = s.reference(source)
+    report, capture = build(
+        analysis=s.analysis(s.findings(frame), study_instance_uid="1.2.03"),
+        headers=[source],
+        key_frames={frame: Frame(frame, s.picture(), Calibration(reason="none"))},
+    )
+    assert report.StudyInstanceUID == capture.StudyInstanceUID == "1.2.03"
+    assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == "1.2.03.004.05"
+    assert report.SOPInstanceUID.is_valid
+
+
+def test_a_local_procedure_code_of_the_clinic_costs_no_result() -> None:
+    code = s.changed(Dataset(), CodeValue="US7", CodingSchemeDesignator="99CLINIC", CodeMeaning="")
+    assert build(headers=[s.header(Rows=120, Columns=160, ProcedureCodeSequence=[code])])[0].ProcedureCodeSequence
+
+
+ODD_VALUES = (b"", b"abc ", b"1", b"-3", b"3.7 ", b"\xff\xfe\xff", b"1\\2", b"9" * 20)
+
+
+def with_odd(keyword: str, value: bytes) -> Dataset:
+    """Give the header of a second instance, with an element as its bytes were read."""
+    source = s.header(number=2, Rows=120, Columns=160)
+    tag = Tag(keyword)
+    source[tag] = RawDataElement(tag, dictionary_VR(tag), len(value), value, 0, False, True)
+    return source
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom remarks on each of them
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "Rows",
+        "Columns",
+        "NumberOfFrames",
+        "SpecificCharacterSet",
+        "BodyPartExamined",
+        "LossyImageCompression",
+        *INHERITED,
+    ],
+)
+@pytest.mark.parametrize("patient_from", [1, 2])
+def test_an_odd_value_in_a_header_costs_no_report(keyword: str, patient_from: int) -> None:
+    for value in ODD_VALUES:
+        odd = with_odd(keyword, value)
+        if patient_from == 2:
+            odd.SOPInstanceUID = f"{s.SERIES_UID}.0"
+        analysis = s.analysis(s.findings(FRAME), [NotAnalysed(str(odd.SOPInstanceUID), "odd")])
+        results = build_objects(analysis, [STILL, odd], KEY_FRAMES, NODE)
+        assert [type(result) for result in results] == [ResultObject, ResultObject], (value, results)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("keyword", ["Rows", "Columns", "NumberOfFrames", "SOPClassUID", "SeriesInstanceUID"])
+def test_an_odd_picture_gives_a_report_or_its_reason(keyword: str) -> None:
+    for value in ODD_VALUES:
+        odd = with_odd(keyword, value)
+        frame = s.reference(odd)
+        frames = {frame: Frame(frame, s.picture(), Calibration(reason="none"))}
+        for result in build_objects(s.analysis(s.findings(frame)), [odd], frames, NODE):
+            assert isinstance(result, ResultObject) or result.reason
 
 
 def test_our_own_results_are_known_again() -> None:
