@@ -23,6 +23,9 @@ _config.STORE_SEND_CHUNKED_DATASET = True
 SUCCESS = 0x0000
 #: Accepted, with something to say (PS3.4 Table B.2-1).
 WARNINGS = {
+    # Our UIDs are derived and our bytes fixed, so what the peer holds is this object: it was sent before a crash kept
+    # us from noting so. Whether it is whole, storage commitment decides.
+    0x0111: "it has this SOP instance already",
     0xB000: "some elements were coerced",
     0xB006: "some elements were discarded",
     0xB007: "the data set does not match its SOP class",
@@ -33,7 +36,6 @@ FAILURES: tuple[tuple[int, int, str, bool], ...] = (
     (0xFF00, 0xA900, "the data set does not match its SOP class", False),
     (0xF000, 0xC000, "it cannot understand the data set", False),
     (0xFFFF, 0x0110, "it failed while processing", True),
-    (0xFFFF, 0x0111, "it has this SOP instance already, and will not take it again", False),
     (0xFFFF, 0x0112, "it knows no such object", False),
     (0xFFFF, 0x0117, "it finds the SOP instance UID invalid", False),
     (0xFFFF, 0x0119, "class and instance do not agree", False),

@@ -27,6 +27,7 @@ class FakePacs:
     :ivar stall_s: how long it keeps silent before it answers a C-STORE.
     :ivar stop_reading: it stops reading from the network in the middle of an object.
     :ivar abort_at: it aborts while taking the C-STORE of this number (1-based).
+    :ivar refuses_duplicates: it answers 0x0111 for an instance that it holds.
     :ivar loses: SOP Instance UIDs that it answers "success" for, but later says it does not have.
     """
 
@@ -40,6 +41,7 @@ class FakePacs:
     maximum_associations: int = 10
     offers_commitment: bool = True
     statuses: list[int | tuple[int, str]] = field(default_factory=list)
+    refuses_duplicates: bool = False
     stall_s: float = 0
     stop_reading: bool = False
     abort_at: int | None = None
@@ -100,6 +102,8 @@ class FakePacs:
             return 0x0000
         if self.stall_s:
             self._released.wait(self.stall_s)
+        if self.refuses_duplicates and uid in self.held:
+            self.statuses.insert(0, 0x0111)
         said = self.statuses.pop(0) if self.statuses else 0x0000
         status, comment = said if isinstance(said, tuple) else (said, "")
         if status == 0 or 0xB000 <= status <= 0xBFFF:

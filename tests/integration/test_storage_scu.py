@@ -120,6 +120,15 @@ def test_a_warning_is_acceptance_with_a_remark(tmp_path: Path) -> None:
     assert outcome.comment == "accepted with B000: some elements were coerced"
 
 
+def test_a_peer_that_refuses_duplicates_holds_what_we_sent_before_a_crash(tmp_path: Path) -> None:
+    file = make_file(tmp_path)
+    with FakePacs(refuses_duplicates=True) as pacs:
+        (first,) = send(pacs, file)
+        (second,) = send(pacs, file)
+    assert (first.status, first.error, second.status, second.error) == (0x0000, None, 0x0111, None)
+    assert second.comment == "accepted with 0111: it has this SOP instance already"
+
+
 def test_nobody_listens() -> None:
     with pytest.raises(TransientDeliveryError, match="could not be reached"):
         echo(Peer("NOBODY", "127.0.0.1", free_port()), "DICOM_NODE", QUICK)
