@@ -267,7 +267,8 @@ class Connection:
 
 
 def _fragments(context_id: int, encoded: bytes, kind: int, peer_maximum: int) -> Iterator[bytes]:
-    room = max(peer_maximum - 6, 2) if peer_maximum else max(len(encoded), 1)
+    # Even, as every fragment must be (PS3.8 Annex E.1), whatever the peer says.
+    room = max((peer_maximum - 6) // 2 * 2, 2) if peer_maximum else max(len(encoded), 1)
     for at in range(0, len(encoded), room):
         part = encoded[at : at + room]
         control = kind | (_IS_LAST if at + room >= len(encoded) else 0)
