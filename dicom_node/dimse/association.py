@@ -189,6 +189,8 @@ class Association:
                 values[element] = echoed
         if answer.comment:
             values[Element.ERROR_COMMENT] = answer.comment
+        if answer.error_id is not None:
+            values[Element.ERROR_ID] = answer.error_id
         self._connection.send_message(context.id, encode(values), None, self._peer_maximum)
 
     def _data_set(self, context: ContextDecision) -> Dataset:

@@ -10,6 +10,7 @@ class Status(IntEnum):
     """What the node answers to a request."""
 
     SUCCESS = 0x0000
+    INVALID_ATTRIBUTE_VALUE = 0x0106
     PROCESSING_FAILURE = 0x0110
     DUPLICATE_SOP_INSTANCE = 0x0111
     NO_SUCH_SOP_INSTANCE = 0x0112
@@ -27,10 +28,15 @@ class Status(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A status, and for people its Error Comment (0000,0902), LO: at most 64 characters."""
+    """A status, for people its Error Comment (0000,0902), LO: at most 64 characters, and its Error ID (0000,0903)."""
 
     status: Status
     comment: str = ""
+    error_id: int | None = None
 
 
 SUCCESS = Answer(Status.SUCCESS)
+#: PS3.4 Table F.7.2-2; the words are the standard's.
+NO_LONGER_UPDATED = Answer(
+    Status.PROCESSING_FAILURE, "Performed Procedure Step Object may no longer be updated", error_id=0xA710
+)

@@ -139,13 +139,22 @@ def on_report(
 
 
 def answer_request(services: Services, request_id: int, attempt: int) -> None:
-    """Job: tell a scanner on a new association which of its instances the node really keeps."""
-    with services.database.read() as session:
-        row = session.get(CommitmentRequestRow, request_id)
+    """Job: tell a scanner on a new association which of its instances the node really keeps.
+
+    The row is claimed, and the next try enqueued, before the instances are read back: nobody else reports meanwhile,
+    and a process that dies over it is made good by the next try.
+    """
+    with services.database.write() as session:
+        row = session.get(CommitmentRequestRow, request_id, with_for_update=True)
         if row is None or row.state != commitment_requests.PENDING or row.attempts != attempt:
             return
-        references = commitment_requests.references_of(row)
-        found = commitment_requests.assess(session, services.data_dir, references)
+        _next_try(services, session, row, "the report died with its process")
+        claimed = row.attempts
+    with services.database.read() as session:
+        found = commitment_requests.assess(session, services.data_dir, commitment_requests.references_of(row))
+    with services.database.read() as session:
+        if _claimed(session, request_id, claimed) is None:
+            return
     report = CommitmentReport(
         row.transaction_uid,
         tuple(SopReference(*reference) for reference in found.committed),
@@ -155,16 +164,15 @@ def answer_request(services: Services, request_id: int, attempt: int) -> None:
     try:
         report_commitment(_scanner(services, row), services.config().node.ae_title, report)
     except DeliveryError as error:
-        failure = error
+        failure = error  # it may have been set up wrongly: every failure is worth another try
     with services.database.write() as session:
-        row = session.get(CommitmentRequestRow, request_id, with_for_update=True)
-        if row is None or row.state != commitment_requests.PENDING or row.attempts != attempt:
+        row = _claimed(session, request_id, claimed)
+        if row is None:
             return
         if failure is None:
             commitment_requests.mark_answered(row, services.now())
         else:
-            # A scanner that rejects us today may have been set up wrongly: every failure is worth another try.
-            _answer_later(services, session, row, str(failure))
+            row.error = f"{failure}; it is given up" if row.state == commitment_requests.FAILED else str(failure)
 
 
 def renew_answer(services: Services, request_id: int, attempt: int) -> None:
@@ -172,7 +180,15 @@ def renew_answer(services: Services, request_id: int, attempt: int) -> None:
     with services.database.write() as session:
         row = session.get(CommitmentRequestRow, request_id, with_for_update=True)
         if row is not None and row.state == commitment_requests.PENDING and row.attempts == attempt:
-            _answer_later(services, session, row, "the report died with its process")
+            _next_try(services, session, row, "the report died with its process")
+
+
+def _claimed(session: Session, request_id: int, claimed: int) -> CommitmentRequestRow | None:
+    """Give a request while it is still claimed under this number and not answered."""
+    row = session.get(CommitmentRequestRow, request_id, with_for_update=True)
+    if row is None or row.state == commitment_requests.ANSWERED or row.attempts != claimed:
+        return None
+    return row
 
 
 def _is_settled(services: Services, transaction_uid: str) -> bool:
@@ -231,7 +247,8 @@ def _ask_again(services: Services, session: Session, row: CommitmentRow, error: 
     begin(services, session, key, attempt=row.attempt + 1, delay=decision.delay)
 
 
-def _answer_later(services: Services, session: Session, row: CommitmentRequestRow, error: str) -> None:
+def _next_try(services: Services, session: Session, row: CommitmentRequestRow, error: str) -> None:
+    """Count the try that begins and enqueue the one after it; the last is ``failed`` unless it succeeds."""
     row.attempts += 1
     row.error = error
     decision = retry_decision(
@@ -244,8 +261,9 @@ def _answer_later(services: Services, session: Session, row: CommitmentRequestRo
         row.state = commitment_requests.FAILED
         row.error = f"{error}; {decision.reason}"
         return
-    row.next_attempt_at = services.now() + decision.delay
-    services.enqueue(session, jobs.answer_commitment(row.id, row.calling_ae_title, row.attempts, decision.delay))
+    delay = max(decision.delay, commitment_requests.LONGEST_ASSESSMENT)
+    row.next_attempt_at = services.now() + delay
+    services.enqueue(session, jobs.answer_commitment(row.id, row.calling_ae_title, row.attempts, delay))
 
 
 def _scanner(services: Services, row: CommitmentRequestRow) -> Peer:

@@ -20,7 +20,7 @@ from dicom_node.dimse.contexts import ContextDecision
 from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
 from dicom_node.dimse.identifiers import printable, uid_fault
 from dicom_node.dimse.peek import Header, Incomplete, as_data_set, peek
-from dicom_node.dimse.status import SUCCESS, Answer, Status
+from dicom_node.dimse.status import NO_LONGER_UPDATED, SUCCESS, Answer, Status
 from dicom_node.domain.result import SopReference
 from dicom_node.engine.job import Enqueue
 from dicom_node.errors import SpoolFull, UnreadableDataset
@@ -219,7 +219,7 @@ class Intake:
         """Take an MPPS N-CREATE (PS3.4 F.7.2.1)."""
         status = str(step.get("PerformedProcedureStepStatus", ""))
         if status != procedure_steps.IN_PROGRESS:
-            return Answer(Status.INVALID_ARGUMENT_VALUE, "a new procedure step must be IN PROGRESS")
+            return Answer(Status.INVALID_ATTRIBUTE_VALUE, "a new procedure step must be IN PROGRESS")
         studies = _studies(step)
         with self._database.write() as session:
             if procedure_steps.find(session, sop_instance_uid) is not None:
@@ -228,18 +228,23 @@ class Intake:
         return SUCCESS
 
     def procedure_step_set(self, _caller: Caller, sop_instance_uid: str, step: Dataset) -> Answer:
-        """Take an MPPS N-SET; COMPLETED asks its studies to close (PS3.4 F.7.2.2)."""
+        """Take an MPPS N-SET; COMPLETED asks its studies to close (PS3.4 F.7.2.2).
+
+        Scanners often send it while images still wait in their queue. The instances it lists say so: unless all are
+        here, the quiet time decides as if nothing had been said. That is simpler than to let the last instance close
+        the study, and costs a few seconds. Only the completing N-SET is asked, for it holds the final lists.
+        """
         status = str(step.get("PerformedProcedureStepStatus", "") or procedure_steps.IN_PROGRESS)
         if status not in (procedure_steps.IN_PROGRESS, procedure_steps.COMPLETED, procedure_steps.DISCONTINUED):
-            return Answer(Status.INVALID_ARGUMENT_VALUE, "no such procedure step status")
+            return Answer(Status.INVALID_ATTRIBUTE_VALUE, "no such procedure step status")
         with self._database.write() as session:
             known = procedure_steps.find(session, sop_instance_uid)
             if known is None:
                 return Answer(Status.NO_SUCH_SOP_INSTANCE, "this procedure step was never created here")
             if known.status != procedure_steps.IN_PROGRESS:
-                return Answer(Status.PROCESSING_FAILURE, "Performed Procedure Step may no longer be updated")
+                return NO_LONGER_UPDATED
             procedure_steps.set_status(session, sop_instance_uid, status, self._now())
-            if status == procedure_steps.COMPLETED:
+            if status == procedure_steps.COMPLETED and generations.have_all_arrived(session, _performed(step)):
                 self._ask_to_close(session, known.study_instance_uids, "mpps")
         return SUCCESS
 
@@ -258,20 +263,34 @@ class Intake:
                 next_attempt_at=now + REPORT_ELSEWHERE_AFTER,
                 now=now,
             )
-            studies = generations.studies_of(session, [reference.sop_instance_uid for reference in references])
+            studies = generations.studies_of(session, [printable(r.sop_instance_uid) for r in references])
             self._ask_to_close(session, studies, "commitment")
             job = jobs.answer_commitment(row.id, caller.calling_ae_title, row.attempts, delay=REPORT_ELSEWHERE_AFTER)
             self._enqueue(session, job)
         return SUCCESS
 
     def commitment_report(self, calling_ae_title: str, transaction_uid: str) -> CommitmentReport | None:
-        """Look up what can be answered now; None when it was answered already."""
+        """Look up what can be answered now; None when it was answered already, or is being answered elsewhere.
+
+        The row is claimed first: to read a large study back takes longer than the job waits that reports elsewhere.
+        """
+        with self._database.write() as session:
+            row = commitment_requests.find(session, calling_ae_title, transaction_uid)
+            if row is None or row.state != commitment_requests.PENDING:
+                return None
+            row.attempts += 1
+            row.next_attempt_at = self._now() + commitment_requests.LONGEST_ASSESSMENT
+            job = jobs.answer_commitment(
+                row.id, calling_ae_title, row.attempts, delay=commitment_requests.LONGEST_ASSESSMENT
+            )
+            self._enqueue(session, job)
+            claimed, references = row.attempts, commitment_requests.references_of(row)
+        with self._database.read() as session:
+            assessment = commitment_requests.assess(session, self._spool.data_dir, references)
         with self._database.read() as session:
             row = commitment_requests.find(session, calling_ae_title, transaction_uid)
-            if row is None or row.state == commitment_requests.ANSWERED:
+            if row is None or row.state != commitment_requests.PENDING or row.attempts != claimed:
                 return None
-            references = commitment_requests.references_of(row)
-            assessment = commitment_requests.assess(session, self._spool.data_dir, references)
         return CommitmentReport(
             transaction_uid,
             tuple(SopReference(*reference) for reference in assessment.committed),
@@ -347,6 +366,16 @@ def _arrival(
         fault=fault,
         received_at=now,
     )
+
+
+def _performed(step: Dataset) -> list[str]:
+    """List the instances that a step says it made (PS3.4 Table F.7.2-1, Performed Series Sequence)."""
+    return [
+        printable(str(item.get("ReferencedSOPInstanceUID", "")))
+        for series in step.get("PerformedSeriesSequence", None) or ()
+        for keyword in ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
+        for item in series.get(keyword, None) or ()
+    ]
 
 
 def _studies(step: Dataset) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from sqlalchemy import select
@@ -21,6 +21,8 @@ PENDING, ANSWERED, FAILED = "pending", "answered", "failed"
 PROCESSING_FAILURE, NO_SUCH_OBJECT_INSTANCE, CLASS_INSTANCE_CONFLICT = 0x0110, 0x0112, 0x0119
 
 _LOOKED_UP_AT_ONCE = 500
+#: After a claim, when the next job looks: by then the instances are read back and reported, or the process died.
+LONGEST_ASSESSMENT = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)

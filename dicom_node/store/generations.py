@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.domain.study import GenerationState
 from dicom_node.store.tables import GenerationRow, InstanceRow, StudyRow
 
+LOOKED_UP_AT_ONCE = 500  #: UIDs in one query
 _GENERATIONS = GenerationRow.metadata.tables[GenerationRow.__tablename__]
 _REPEATED = (
     update(_GENERATIONS)
@@ -104,11 +105,25 @@ def ask_to_close(session: Session, study_instance_uid: str, why: str) -> Timer |
 
 
 def studies_of(session: Session, sop_instance_uids: Collection[str]) -> list[str]:
-    """Name the studies that these instances belong to."""
-    return list(
-        session.scalars(
-            select(InstanceRow.study_instance_uid)
-            .where(InstanceRow.sop_instance_uid.in_(sop_instance_uids), InstanceRow.study_instance_uid.is_not(None))
-            .distinct()
+    """Name the studies that these instances belong to, however many they are."""
+    studies: set[str | None] = set()
+    for uids in batched(sorted(set(sop_instance_uids)), LOOKED_UP_AT_ONCE):
+        found = select(InstanceRow.study_instance_uid).where(InstanceRow.sop_instance_uid.in_(uids)).distinct()
+        studies.update(session.scalars(found))
+    return sorted(study for study in studies if study is not None)
+
+
+def have_all_arrived(session: Session, sop_instance_uids: Collection[str]) -> bool:
+    """Tell whether the node keeps each of these instances, also those that it quarantined."""
+    return all(
+        session.scalar(
+            select(func.count(InstanceRow.sop_instance_uid.distinct())).where(InstanceRow.sop_instance_uid.in_(uids))
         )
+        == len(uids)
+        for uids in batched(sorted(set(sop_instance_uids)), LOOKED_UP_AT_ONCE)
     )
+
+
+def batched(uids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    """Cut a list into pieces that fit into one query: SQLite takes 32,766 variables, PostgreSQL 65,535."""
+    return (uids[at : at + size] for at in range(0, len(uids), size))

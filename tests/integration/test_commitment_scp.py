@@ -15,6 +15,7 @@ from world import World
 
 from dicom_node.dimse.commitment_messages import reported
 from dicom_node.pipeline.commitment import answer_request
+from dicom_node.store import commitment_requests
 from dicom_node.store.part10 import file_meta
 from dicom_node.store.tables import CommitmentRequestRow, InstanceRow
 
@@ -126,3 +127,39 @@ def test_a_scanner_that_does_not_take_it_is_told_later_then_given_up(world: Worl
         world.run_due(steps)
     assert row_of(world, number).state == "failed"
     assert len(scanner.reports) == 3
+
+
+def test_a_second_job_finds_the_request_claimed(
+    world: World, scanner: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(world, "1.1")
+    number = request(world, "1.1")
+    assess = commitment_requests.assess
+
+    def slow_assess(*arguments: Any) -> commitment_requests.Assessment:
+        monkeypatch.setattr(commitment_requests, "assess", assess)
+        answer_request(world.services, number, 0)
+        return assess(*arguments)
+
+    monkeypatch.setattr(commitment_requests, "assess", slow_assess)
+    answer_request(world.services, number, 0)
+    assert len(scanner.reports) == 1
+    assert row_of(world, number).state == "answered"
+
+
+def test_a_process_that_dies_over_a_report_leaves_the_next_try_behind(
+    world: World, scanner: Scanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(world, "1.1")
+    number = request(world, "1.1")
+
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(commitment_requests, "assess", die)
+        with pytest.raises(KeyboardInterrupt):
+            answer_request(world.services, number, 0)
+    world.later(hours=1)
+    assert world.run_due({"answer_commitment": answer_request}) == [f"answer:{number}:1"]
+    assert len(scanner.reports) == 1

@@ -19,6 +19,7 @@ from dicom_node.dimse.contexts import (
 )
 from dicom_node.dimse.handlers import CommitmentReport
 from dicom_node.domain.result import SopReference
+from dicom_node.store import commitment_requests, generations
 from dicom_node.store.tables import CommitmentRequestRow, PerformedProcedureStepRow
 
 US_CONTEXT = (synthetic.US_IMAGE, ExplicitVRLittleEndian)
@@ -40,6 +41,21 @@ def step(status: str, study: str | None = synthetic.STUDY_UID) -> Dataset:
         scheduled.StudyInstanceUID = study
         ds.ScheduledStepAttributesSequence = [scheduled]
     return ds
+
+
+def performed(status: str, *instances: str, other: str | None = None) -> Dataset:
+    """Give an N-SET that lists images, and an object that is none."""
+    ds, series = step(status, None), Dataset()
+    series.ReferencedImageSequence = [reference(uid) for uid in instances]
+    series.ReferencedNonImageCompositeSOPInstanceSequence = [reference(other)] if other else []
+    ds.PerformedSeriesSequence = [series]
+    return ds
+
+
+def reference(uid: str) -> Dataset:
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = synthetic.US_IMAGE, uid
+    return item
 
 
 def create(association, status="IN PROGRESS", uid=STEP):
@@ -96,15 +112,31 @@ def test_a_step_completed_before_any_image_leaves_the_quiet_time_to_decide(recei
     assert len(receiver.jobs) == 1
 
 
+@pytest.mark.parametrize(
+    ("images", "other", "asked"), [((1,), None, "mpps"), ((1, 2), None, None), ((1,), 2, None), ((), None, "mpps")]
+)
+def test_a_step_closes_its_study_early_only_when_all_that_it_lists_is_here(receiver, images, other, asked):
+    with scanner(receiver, US_CONTEXT, MPPS_CONTEXT) as association:
+        create(association)
+        association.send_c_store(synthetic.image(number=1))
+        uids = [f"{synthetic.SERIES_UID}.{number}" for number in images]
+        ended = performed("COMPLETED", *uids, other=other and f"{synthetic.SERIES_UID}.{other}")
+        assert association.send_n_set(ended, MODALITY_PERFORMED_PROCEDURE_STEP, STEP)[0].Status == 0
+    assert receiver.generations()[0].close_asked == asked
+    assert steps(receiver)[0].status == "COMPLETED"
+
+
 def test_steps_follow_their_rules(receiver):
     with scanner(receiver, MPPS_CONTEXT) as association:
         assert update(association, "COMPLETED") == 0x0112  # never created
-        assert create(association, "COMPLETED") == 0x0115
+        assert create(association, "COMPLETED") == 0x0106
         assert create(association) == 0
         assert create(association) == 0x0111
-        assert update(association, "FINISHED") == 0x0115
+        assert update(association, "FINISHED") == 0x0106
         assert update(association, "COMPLETED") == 0
-        assert update(association, "IN PROGRESS") == 0x0110  # may no longer be updated
+        late, _ = association.send_n_set(step("IN PROGRESS", None), MODALITY_PERFORMED_PROCEDURE_STEP, STEP)
+        assert (late.Status, late.ErrorID) == (0x0110, 0xA710)
+        assert "may no longer be updated" in late.ErrorComment
     assert [row.status for row in steps(receiver)] == ["COMPLETED"]
 
 
@@ -139,8 +171,13 @@ def test_a_commitment_request_is_answered_truthfully_on_the_same_association(rec
     assert failed == [(lost.SOPInstanceUID, 0x0110), (damaged.SOPInstanceUID, 0x0110), ("1.9.9", 0x0112)]
     (generation,) = receiver.generations()
     assert (generation.close_asked, generation.tick) == ("commitment", 1)
-    assert [job.name for job in receiver.jobs] == ["close_study", "close_study", "answer_commitment"]
-    assert receiver.jobs[-1].delay.total_seconds() == 5
+    assert [job.name for job in receiver.jobs] == [
+        "close_study",
+        "close_study",
+        "answer_commitment",
+        "answer_commitment",
+    ]
+    assert receiver.jobs[-2].delay.total_seconds() == 5
 
 
 def test_a_scanner_that_releases_at_once_leaves_the_answer_to_the_job(receiver):
@@ -158,6 +195,30 @@ def test_the_same_transaction_again_is_answered_again(receiver):
             assert ask(association, "1.9.9") == 0
     assert len(requests(receiver)) == 1
     assert [job.arguments[1] for job in receiver.jobs] == [0, 1]
+
+
+def test_the_association_that_asked_claims_the_request_before_it_reads_everything_back(receiver, monkeypatch):
+    claimed: queue.Queue = queue.Queue()
+    assess = commitment_requests.assess
+
+    def slow_assess(*arguments):
+        claimed.put(requests(receiver)[0])
+        return assess(*arguments)
+
+    monkeypatch.setattr(commitment_requests, "assess", slow_assess)
+    with scanner(receiver, COMMITMENT_CONTEXT, evt_handlers=[(evt.EVT_N_EVENT_REPORT, lambda _: (0, None))]) as asking:
+        assert ask(asking, "1.9.9") == 0
+        row = claimed.get(timeout=20)
+        wait_until(lambda: requests(receiver)[0].state == "answered")
+    elsewhere, later = receiver.jobs
+    assert elsewhere.arguments == (row.id, 0)  # the 5 s job: its number has passed
+    assert later.arguments == (row.id, row.attempts) == (row.id, 1)
+    assert later.delay > elsewhere.delay
+
+
+def test_a_request_for_more_instances_than_a_query_takes_is_answered(receiver):
+    with receiver.database.read() as session:
+        assert generations.studies_of(session, [f"1.2.{number}" for number in range(70_000)]) == []
 
 
 @pytest.mark.filterwarnings("ignore:Invalid value for VR UI")
