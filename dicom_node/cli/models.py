@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,7 @@ import typer
 
 from dicom_node.cli.options import console, print_json
 
-Task = Annotated[str, typer.Argument(help="planes, structures or biometry.")]
+Task = Annotated[str, typer.Argument(help="planes, structures, biometry or anomalies.")]
 Data = Annotated[Path, typer.Option(help="A folder laid out as docs/models/README.md says.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")]
 
@@ -24,23 +26,29 @@ def register(app: typer.Typer) -> None:
 def train(
     task: Task,
     data: Data,
-    simulated: Annotated[Path | None, typer.Option(help="Simulated images of the same layout, mixed in.")] = None,
+    network: Annotated[str | None, typer.Option(help="Only this network of the task (see its manifest).")] = None,
     out: Annotated[Path, typer.Option(help="Checkpoints, metrics and curves; training resumes from here.")] = Path(
         "runs"
     ),
     device: Device = "auto",
     epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
-    ship: Annotated[bool, typer.Option(help="Then write weights, hash and seen.txt into models/TASK.")] = False,
+    ship: Annotated[
+        bool, typer.Option(help="Then write the weights, their hash and what they have seen into models/TASK.")
+    ] = False,
 ) -> None:
     """Train a task by its recipe; started again with the same --out it goes on where it was."""
     from dicom_node.bootstrap import MODELS
     from dicom_node.training.export import export
     from dicom_node.training.loop import train as run
+    from dicom_node.training.recipe import recipes_for
 
-    checkpoint = run(task, data, out / task, device, epochs=epochs, simulated_dir=simulated)
-    console.print(f"checkpoint, metrics and curves lie in {out / task}")
-    if ship:
-        console.print(f"shipped: {export(task, checkpoint, MODELS, data)}")
+    for recipe in recipes_for(task, network):
+        folder = out / task / recipe.network
+        simulated = simulated_images(out, recipe.simulated, recipe.simulated_seed)
+        checkpoint = run(recipe, data, folder, device, epochs=epochs, simulated_dir=simulated)
+        console.print(f"checkpoint, metrics and curves lie in {folder}")
+        if ship:
+            console.print(f"shipped: {export(recipe, checkpoint, MODELS, data)}")
 
 
 def evaluate(
@@ -57,3 +65,19 @@ def evaluate(
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print_json(figures)
+
+
+def simulated_images(out: Path, counts: Mapping[str, int], seed: int) -> Path | None:
+    """Give a folder with the simulated pictures that a recipe asks for, making them when they are not there yet."""
+    from dicom_node.simulator.datasets import write_dataset
+
+    if not counts:
+        return None
+    folder = out / "simulated" / "-".join([*(f"{name}_{count}" for name, count in counts.items()), f"seed_{seed}"])
+    if not folder.is_dir():
+        partial = folder.with_name(f"{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        with console.status("drawing simulated pictures"):
+            write_dataset(partial, counts, seed)
+        partial.rename(folder)
+    return folder

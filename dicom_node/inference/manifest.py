@@ -33,19 +33,19 @@ def _concept(raw: Any) -> Any:
 Coded = Annotated[Concept, BeforeValidator(_concept)]
 
 
-class Weights(Entry):
-    """The file that holds the numbers, beside the manifest."""
-
-    file: str = Field(pattern=r"^[\w.-]+\.safetensors$")
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-
-
 class Input(Entry):
-    """What the network sees, in pixels."""
+    """What a network sees, in pixels."""
 
     width: int
     height: int
     channels: int
+
+
+class Network(Entry):
+    """One network of a task; its numbers lie beside the manifest, in ``<its name>.safetensors``."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    input: Input | None = None  #: None where it sees no picture
 
 
 class Value(Entry):
@@ -99,8 +99,7 @@ class Manifest(Entry):
     intended_use: str
     not_for: str
     licence: str
-    weights: Weights
-    input: Input
+    networks: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Network] = Field(min_length=1)
     outputs: tuple[Output, ...]
     training_data: str
     split_seed: int
@@ -131,10 +130,19 @@ class Manifest(Entry):
             raise ModelError(f"{path} says name: {manifest.name}, but lies in the folder {folder.name}")
         return manifest
 
-    @property
-    def weights_path(self) -> Path:
-        """Where the weights lie."""
-        return self.folder / self.weights.file
+    def weights_path(self, network: str) -> Path:
+        """Say where a network's numbers lie."""
+        return self.folder / f"{network}.safetensors"
+
+    def input_size(self, network: str) -> tuple[int, int]:
+        """Give the width and height of what a network sees, in pixels.
+
+        :raises ModelError: the manifest has no such network, or no input for it.
+        """
+        found = self.networks.get(network)
+        if found is None or found.input is None:
+            raise ModelError(f"{self.folder / MANIFEST} has no input for a network {network!r}")
+        return found.input.width, found.input.height
 
     def output(self, name: str) -> Output:
         """Give an output by its name.
@@ -147,20 +155,28 @@ class Manifest(Entry):
         raise ModelError(f"{self.folder / MANIFEST} has no output {name!r}")
 
     def check_weights(self) -> None:
-        """Compare the weights with their SHA-256.
+        """Compare each network's numbers with their SHA-256.
 
-        :raises ModelError: the file is missing or another one.
+        :raises ModelError: a file is missing or another one.
         """
-        try:
-            found = sha256_of(self.weights_path)
-        except OSError as error:
-            raise ModelError(f"{self.weights_path} cannot be read: {error.strerror}") from error
-        if found != self.weights.sha256:
-            raise ModelError(f"{self.weights_path} has SHA-256 {found}, its manifest says {self.weights.sha256}")
+        for name, network in self.networks.items():
+            path = self.weights_path(name)
+            try:
+                found = sha256_of(path)
+            except OSError as error:
+                raise ModelError(f"{path} cannot be read: {error.strerror}") from error
+            if found != network.sha256:
+                raise ModelError(f"{path} has SHA-256 {found}, its manifest says {network.sha256}")
+
+    @property
+    def weights_sha256(self) -> str:
+        """One hash for all numbers: the only network's own, else that of all hashes in the manifest's order."""
+        hashes = [network.sha256 for network in self.networks.values()]
+        return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     def algorithm(self) -> Algorithm:
         """Say which model this is, as a report cites it (TID 4019)."""
-        return Algorithm(self.name, self.title, self.version, self.weights.sha256)
+        return Algorithm(self.name, self.title, self.version, self.weights_sha256)
 
 
 def sha256_of(path: Path) -> str:

@@ -9,7 +9,7 @@ biometry_landmarks/  landmarks.csv, which names images of planes/
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import cv2
@@ -44,15 +44,14 @@ LANDMARKS_HEADER = (
 Row = tuple[str | float, ...]
 
 
-def write_dataset(out: Path, count: int, seed: int) -> None:
-    """Write `count` images into each of head_structures, head_circumference and planes under `out`.
+def write_dataset(out: Path, counts: Mapping[str, int], seed: int) -> None:
+    """Write `counts` images of each named set (a key of SETS) under `out`.
 
-    The same seed writes the same files. An image's seed does not depend on `count`, so a larger set contains
+    The same seed writes the same files. An image's seed does not depend on the count, so a larger set contains
     the smaller one.
     """
-    _write_head_structures(out / "head_structures", count, seed)
-    _write_head_circumference(out / "head_circumference", count, seed)
-    _write_planes(out, count, seed)
+    for name, count in counts.items():
+        SETS[name](out, count, seed)
 
 
 def value_mm(phantom: PhantomImage) -> float:
@@ -62,7 +61,8 @@ def value_mm(phantom: PhantomImage) -> float:
     return float((np.pi * sum(lengths) / 2.0 if is_round else lengths[0]) * phantom.mm_per_px)
 
 
-def _write_head_structures(folder: Path, count: int, seed: int) -> None:
+def _write_head_structures(out: Path, count: int, seed: int) -> None:
+    folder = out / "head_structures"
     planes: list[Row] = []
     boxes: list[Row] = []
     for number, rng in _generators(count, seed, stream=1):
@@ -75,7 +75,8 @@ def _write_head_structures(folder: Path, count: int, seed: int) -> None:
     _write_table(folder / "boxes.csv", BOXES_HEADER, boxes)
 
 
-def _write_head_circumference(folder: Path, count: int, seed: int) -> None:
+def _write_head_circumference(out: Path, count: int, seed: int) -> None:
+    folder = out / "head_circumference"
     rows: list[Row] = []
     for number, rng in _generators(count, seed, stream=2):
         phantom = ANATOMIES["axial_head"](rng)
@@ -127,3 +128,10 @@ def _write_table(path: Path, header: Iterable[str], rows: Iterable[Row]) -> None
         table = csv.writer(file, lineterminator="\n")
         table.writerow(header)
         table.writerows(rows)
+
+
+SETS: dict[str, Callable[[Path, int, int], None]] = {
+    "head_structures": _write_head_structures,
+    "head_circumference": _write_head_circumference,
+    "planes": _write_planes,  # with its biometry_landmarks
+}

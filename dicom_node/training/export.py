@@ -2,52 +2,66 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import MANIFEST, Manifest, sha256_of
 from dicom_node.inference.weights import save_weights
 from dicom_node.training.datasets import split_of
-from dicom_node.training.recipe import recipe_for
+from dicom_node.training.recipe import Recipe
 
-WEIGHTS = "weights.safetensors"
-SEEN = "seen.txt"  #: every fetus, patient or image that training or validation used, one a line
+SEEN = ".seen.txt"  #: beside a network's weights: every fetus, patient or image that made them, one a line
 
 
-def export(task: str, checkpoint: Path, models_dir: Path, data_dir: Path) -> Path:
+def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Path) -> Path:
     """Write a checkpoint's averaged weights in half precision to ``models/<task>`` and their hash to its manifest.
 
-    :raises BadInput: the checkpoint is of another task.
+    :raises BadInput: the checkpoint is of another network.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    if state["config"]["task"] != task:
-        raise BadInput(f"{checkpoint} is of {state['config']['task']}, not of {task}")
-    folder = models_dir / task
+    trained, wanted = (state["config"]["task"], state["config"]["network"]), (recipe.task, recipe.network)
+    if trained != wanted:
+        raise BadInput(f"{checkpoint} is of {' '.join(trained)}, not of {' '.join(wanted)}")
+    folder = models_dir / recipe.task
     prefix = "module."
     numbers = {key.removeprefix(prefix): value for key, value in state["average"].items() if key.startswith(prefix)}
-    save_weights(numbers, folder / WEIGHTS)
-    examples = recipe_for(task).read(data_dir)
-    seen = {example.picture.group for example in examples if split_of(example.picture.group) != "test"}
-    (folder / SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
-    manifest = folder / MANIFEST
-    text = manifest.read_text(encoding="utf-8")
-    hashed = re.sub(r"(?m)^(\s+sha256:).*$", rf'\1 "{sha256_of(folder / WEIGHTS)}"', text, count=1)
-    manifest.write_text(hashed, encoding="utf-8")
-    Manifest.read(folder).check_weights()
-    return folder / WEIGHTS
+    weights = Manifest.read(folder).weights_path(recipe.network)
+    save_weights(numbers, weights)
+    seen = {e.picture.group for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"}
+    weights.with_suffix(SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
+    write_hash(folder, recipe.network)
+    return weights
+
+
+def write_hash(folder: Path, network: str) -> None:
+    """Write the hash of a network's weights to the manifest, whose comments stay.
+
+    :raises ModelError: the manifest cannot be used.
+    """
+    path = folder / MANIFEST
+    kept, metrics_key, metrics = path.read_text(encoding="utf-8").partition("\nmetrics:")
+    round_trip = YAML()
+    round_trip.width, round_trip.preserve_quotes = 4096, True
+    written = round_trip.load(kept)
+    hashed = DoubleQuotedScalarString(sha256_of(Manifest.read(folder).weights_path(network)))
+    written["networks"][network]["sha256"] = hashed
+    text = StringIO()
+    round_trip.dump(written, text)
+    path.write_text(text.getvalue().rstrip("\n") + metrics_key + metrics, encoding="utf-8")
 
 
 def seen_by(folder: Path) -> frozenset[str]:
-    """Give the groups that a model's weights were made with."""
-    path = folder / SEEN
-    return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
+    """Give the groups that any network of a model was made with, for training or for validation."""
+    return frozenset(group for path in folder.glob(f"*{SEEN}") for group in path.read_text(encoding="utf-8").split())
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dicom_node.errors import BadInput
 from dicom_node.inference.device import choose_device
 from dicom_node.training.datasets import Example, split_of
-from dicom_node.training.recipe import Recipe, of_split, recipe_for
+from dicom_node.training.recipe import Recipe, of_split
 
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "epochs.csv"
@@ -31,7 +31,7 @@ WARM_UP = 0.08  #: share of all steps during which the learning rate rises
 
 
 def train(
-    task: str,
+    recipe: Recipe[Any],
     data_dir: Path,
     out_dir: Path,
     device: str = "auto",
@@ -40,14 +40,13 @@ def train(
     resume: bool = True,
     simulated_dir: Path | None = None,
 ) -> Path:
-    """Train a task by its recipe and give the path of its last checkpoint.
+    """Train a network by its recipe and give the path of its last checkpoint.
 
     With ``resume`` a run that was interrupted goes on after its last whole epoch. ``simulated_dir`` adds simulated
     pictures (the layout of ``data_dir``) to every epoch, by the recipe's share; validation stays real.
 
-    :raises BadInput: no such recipe, no images, or the checkpoint in ``out_dir`` was made by another recipe.
+    :raises BadInput: no images, or the checkpoint in ``out_dir`` was made by another recipe.
     """
-    recipe = recipe_for(task)
     run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
     examples = of_split(recipe.read(data_dir), "train")
     valid = of_split(recipe.read(data_dir), "valid")
@@ -56,11 +55,13 @@ def train(
     if resume:
         run.restore()
     with _progress() as progress:
-        bar = progress.add_task(f"{task}: reading", total=len(examples) + len(simulated) + len(valid))
+        bar = progress.add_task(f"{recipe.network}: reading", total=len(examples) + len(simulated) + len(valid))
         kept = [_kept(recipe, example, progress, bar) for example in [*examples, *simulated]]
         checks = [_kept(recipe, example, progress, bar) for example in valid]
         weights = draw_weights(recipe, examples, simulated)
-        bar = progress.add_task(f"{task}: training", total=run.steps, completed=run.epoch * run.steps_per_epoch)
+        bar = progress.add_task(
+            f"{recipe.network}: training", total=run.steps, completed=run.epoch * run.steps_per_epoch
+        )
         while run.epoch < run.epochs:
             run.one_epoch(kept, checks, weights, lambda: progress.advance(bar))
     return out_dir / CHECKPOINT

@@ -1,9 +1,9 @@
-"""What a recipe is: everything that one task's training needs, told in one file ``recipes/<task>.py``."""
+"""What a recipe is: everything that one network's training needs, told in ``recipes/<task>.py``."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Generic
@@ -16,15 +16,16 @@ from dicom_node.errors import BadInput
 from dicom_node.training.datasets import Kind, split_of
 
 CONFIGURED = (
-    *("task", "epochs", "draws", "batch_size", "learning_rate", "weight_decay"),
+    *("task", "network", "epochs", "draws", "batch_size", "learning_rate", "weight_decay"),
     *("width", "height", "simulated_share", "seed"),
 )
 
 
 class Recipe(ABC, Generic[Kind]):
-    """One task's training. The loop asks, the recipe answers; its class attributes are what the checkpoint keeps."""
+    """One network's training. The loop asks, the recipe answers; its class attributes are what the checkpoint keeps."""
 
     task: ClassVar[str]
+    network: ClassVar[str]  #: as the manifest names it
     epochs: ClassVar[int]
     draws: ClassVar[int]  #: pictures per epoch
     batch_size: ClassVar[int]
@@ -33,6 +34,8 @@ class Recipe(ABC, Generic[Kind]):
     width: ClassVar[int]
     height: ClassVar[int]
     simulated_share: ClassVar[float] = 0.3  #: of an epoch's draws, where simulated pictures are given
+    simulated: ClassVar[Mapping[str, int]] = {}  #: how many pictures of which set the simulator makes for it
+    simulated_seed: ClassVar[int] = 5
     seed: ClassVar[int] = 7
     better: ClassVar[str]  #: the validation figure to watch; higher is better
 
@@ -73,19 +76,24 @@ class Recipe(ABC, Generic[Kind]):
         return {name: getattr(self, name) for name in CONFIGURED}
 
 
-def recipe_for(task: str) -> Recipe[Any]:
-    """Give the recipe of a task, from ``dicom_node.training.recipes.<task>``.
+def recipes_for(task: str, network: str | None = None) -> tuple[Recipe[Any], ...]:
+    """Give the recipes of a task in the order of training, or the one of a network.
+
+    They are the ``RECIPES`` of ``dicom_node.training.recipes.<task>``.
 
     :raises BadInput: there is none.
     """
     module = f"dicom_node.training.recipes.{task}"
     try:
-        recipe: Recipe[Any] = import_module(module).RECIPE
+        recipes: tuple[Recipe[Any], ...] = import_module(module).RECIPES
     except ModuleNotFoundError as error:
         if error.name != module:
             raise
         raise BadInput(f"no recipe trains {task!r}") from error
-    return recipe
+    chosen = tuple(recipe for recipe in recipes if network in {None, recipe.network})
+    if not chosen:
+        raise BadInput(f"{task} has no network {network!r}, but {', '.join(recipe.network for recipe in recipes)}")
+    return chosen
 
 
 def of_split(examples: Sequence[Kind], split: str) -> list[Kind]:

@@ -18,7 +18,7 @@ from dicom_node.training.export import figures_table
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
 NAMES = sorted(path.parent.name for path in MODELS.glob("*/manifest.yaml"))
-LARGEST_BYTES = 15_000_000
+LARGEST_BYTES, LARGEST_TOGETHER = 45_000_000, 150_000_000
 
 
 def python_names(folder: Path) -> set[str]:
@@ -52,7 +52,13 @@ def test_every_task_has_everything_and_nothing_is_left_over(place: str, found: s
 def test_the_weights_are_those_of_the_manifest_and_small(name: str) -> None:
     manifest = Manifest.read(MODELS / name)
     manifest.check_weights()
-    assert manifest.weights_path.stat().st_size < LARGEST_BYTES
+    assert all(manifest.weights_path(network).stat().st_size < LARGEST_BYTES for network in manifest.networks)
+    there = {path.stem for path in manifest.folder.glob("*.safetensors")}
+    assert there == set(manifest.networks)
+
+
+def test_all_weights_together_are_small() -> None:
+    assert sum(path.stat().st_size for path in MODELS.rglob("*.safetensors")) < LARGEST_TOGETHER
 
 
 @pytest.mark.parametrize("name", NAMES)

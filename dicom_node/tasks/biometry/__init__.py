@@ -33,6 +33,7 @@ from dicom_node.tasks.biometry.geometry import (
 if TYPE_CHECKING:
     from dicom_node.tasks.biometry.net import BiometryNet
 
+NETWORK = "unet"
 BATCH = 8
 FINE = 3  #: masks are read at this many times the input's resolution
 REGION_OF_PLANE = {"brain": "head", "abdomen": "abdomen", "femur": "femur"}
@@ -57,7 +58,7 @@ def load(manifest: Manifest, device: str) -> Task:
     if outlined != REGIONS:
         raise ModelError(f"{manifest.folder}: the segmentations are not the network's, in its order: {REGIONS}")
     net = BiometryNet()
-    load_weights(net, manifest.weights_path, device)
+    load_weights(net, manifest.weights_path(NETWORK), device)
     return Biometry(manifest, net, device)
 
 
@@ -73,7 +74,7 @@ class Biometry:
     def __init__(self, manifest: Manifest, net: BiometryNet, device: str) -> None:
         self._manifest = manifest
         self._regions = tuple(output.name for output in manifest.outputs if output.kind == "segmentation")
-        self._size = (manifest.input.width, manifest.input.height)
+        self._size = manifest.input_size(NETWORK)
         self._net = net
         self._device = device
 

@@ -20,6 +20,7 @@ from dicom_node.inference.weights import load_weights
 if TYPE_CHECKING:
     from dicom_node.tasks.planes.net import PlanesNet
 
+NETWORK = "efficientnet_lite0"
 BATCH = 16
 BRAIN_PLANE_FLOOR = 0.5  #: below this probability no brain plane is named
 
@@ -35,7 +36,7 @@ def load(manifest: Manifest, device: str) -> Task:
         if tuple(value.name for value in manifest.output(name).values) != classes:
             raise ModelError(f"{manifest.folder}: the values of {name} are not the network's, in its order: {classes}")
     net = PlanesNet()
-    load_weights(net, manifest.weights_path, device)
+    load_weights(net, manifest.weights_path(NETWORK), device)
     return Planes(manifest, net, device)
 
 
@@ -47,7 +48,7 @@ class Planes:
     def __init__(self, manifest: Manifest, net: PlanesNet, device: str) -> None:
         self._plane = manifest.output("plane")
         self._brain_plane = manifest.output("brain_plane")
-        self._size = (manifest.input.width, manifest.input.height)
+        self._size = manifest.input_size(NETWORK)
         self._net = net
         self._device = device
 

@@ -20,6 +20,7 @@ from dicom_node.inference.weights import load_weights
 if TYPE_CHECKING:
     import torch
 
+NETWORK = "yolo11"
 BATCH = 8
 SCORE_FLOOR = 0.25  #: a box below this score is not a finding
 Box = tuple[float, float, float, float]
@@ -34,7 +35,7 @@ def load(manifest: Manifest, device: str) -> Task:
 
     if tuple(output.name for output in manifest.outputs) != STRUCTURES:
         raise ModelError(f"{manifest.folder}: the outputs are not the network's, in its order: {STRUCTURES}")
-    return Structures(manifest, load_weights(build_net(), manifest.weights_path, device), device)
+    return Structures(manifest, load_weights(build_net(), manifest.weights_path(NETWORK), device), device)
 
 
 class Structures:
@@ -44,7 +45,7 @@ class Structures:
 
     def __init__(self, manifest: Manifest, net: torch.nn.Module, device: str) -> None:
         self._outputs = manifest.outputs
-        self._size = (manifest.input.width, manifest.input.height)
+        self._size = manifest.input_size(NETWORK)
         self._net = net
         self._device = device
 

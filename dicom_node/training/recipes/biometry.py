@@ -9,10 +9,10 @@ region. AdamW, one cosine cycle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -47,6 +47,7 @@ class BiometryRecipe(Recipe[BiometryExample]):
     """See the module."""
 
     task = "biometry"
+    network = "unet"
     epochs = 5
     draws = 960
     batch_size = 16
@@ -54,6 +55,7 @@ class BiometryRecipe(Recipe[BiometryExample]):
     weight_decay = 0.01
     width = 256
     height = 192
+    simulated: ClassVar[Mapping[str, int]] = {"planes": 240, "head_circumference": 240}
     better = "dice"
 
     def read(self, data_dir: Path) -> Sequence[BiometryExample]:
@@ -141,4 +143,4 @@ def _of_region(masks: Tensor, region: Tensor) -> Tensor:
     return masks[torch.arange(len(region), device=masks.device), region]
 
 
-RECIPE = BiometryRecipe()
+RECIPES = (BiometryRecipe(),)

@@ -8,10 +8,10 @@ Draws are balanced: every plane equally often, with a floor for cervix and other
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -60,6 +60,7 @@ class PlanesRecipe(Recipe[PlaneExample]):
     """See the module."""
 
     task = "planes"
+    network = "efficientnet_lite0"
     epochs = 8
     draws = 1920
     batch_size = 32
@@ -67,6 +68,7 @@ class PlanesRecipe(Recipe[PlaneExample]):
     weight_decay = 0.02
     width = 224
     height = 160
+    simulated: ClassVar[Mapping[str, int]] = {"planes": 240, "head_circumference": 240, "head_structures": 240}
     better = "accuracy"
 
     def read(self, data_dir: Path) -> Sequence[PlaneExample]:
@@ -137,4 +139,4 @@ def imagenet_weights() -> dict[str, Tensor]:
     return numbers
 
 
-RECIPE = PlanesRecipe()
+RECIPES = (PlanesRecipe(),)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -43,6 +43,7 @@ class StructuresRecipe(Recipe[StructureExample]):
     """See the module."""
 
     task = "structures"
+    network = "yolo11"
     epochs = 8
     draws = 512
     batch_size = 16
@@ -51,6 +52,7 @@ class StructuresRecipe(Recipe[StructureExample]):
     width = 416
     height = 320
     simulated_share = 0.25
+    simulated: ClassVar[Mapping[str, int]] = {"head_structures": 240}
     better = "found"
 
     def read(self, data_dir: Path) -> Sequence[StructureExample]:
@@ -147,4 +149,4 @@ def _corners(box: np.ndarray[Any, Any]) -> tuple[float, float, float, float]:
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
-RECIPE = StructuresRecipe()
+RECIPES = (StructuresRecipe(),)

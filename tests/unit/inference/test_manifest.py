@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,7 @@ def card(**changes: Any) -> dict[str, Any]:
         "intended_use": "tests",
         "not_for": "anything else",
         "licence": "none",
-        "weights": {"file": "weights.safetensors", "sha256": "a" * 64},
-        "input": {"width": 64, "height": 32, "channels": 1},
+        "networks": {"unet": {"sha256": "a" * 64, "input": {"width": 64, "height": 32, "channels": 1}}},
         "outputs": [{"name": "head", "kind": "segmentation", "concept": HEAD}],
         "training_data": "none",
         "split_seed": 1,
@@ -43,15 +43,26 @@ def test_a_manifest_is_read_with_its_codes(tmp_path: Path) -> None:
     assert manifest.output("head").concept == Concept("69536005", "SCT", "Head")
     assert manifest.algorithm().version == "1.2.3"
     assert manifest.algorithm().weights_sha256 == "a" * 64
+    assert manifest.input_size("unet") == (64, 32)
+
+
+def test_several_networks_have_one_hash_that_follows_each(tmp_path: Path) -> None:
+    networks = {"swin": {"sha256": "a" * 64}, "yolo11": {"sha256": "b" * 64}}
+    folder = written(tmp_path, card(networks=networks))
+    both = Manifest.read(folder).weights_sha256
+    assert both == hashlib.sha256(f"{'a' * 64}\n{'b' * 64}".encode()).hexdigest()
+    with pytest.raises(ModelError, match="no input for a network 'swin'"):
+        Manifest.read(folder).input_size("swin")
 
 
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
         ({"colour": "blue"}, "colour: unknown key"),
-        ({"weights": {"file": "w.safetensors", "sha256": "a" * 64, "url": "x"}}, "weights.url: unknown key"),
-        ({"weights": {"file": "../w.safetensors", "sha256": "a" * 64}}, "weights.file"),
-        ({"weights": {"file": "w.pt", "sha256": "a" * 64}}, "weights.file"),
+        ({"networks": {"unet": {"sha256": "a" * 64, "url": "x"}}}, "networks.unet.url: unknown key"),
+        ({"networks": {"../unet": {"sha256": "a" * 64}}}, "networks"),
+        ({"networks": {"unet": {"sha256": "a" * 63}}}, "networks.unet.sha256"),
+        ({"networks": {}}, "networks"),
         ({"outputs": [{"name": "x", "kind": "segmentation", "concept": {"value": "1"}}]}, "outputs.0.concept"),
         ({"outputs": [{"name": "x", "kind": "guess", "concept": HEAD}]}, "outputs.0.kind"),
         ({"folder": "/elsewhere"}, "folder: unknown key"),
@@ -85,11 +96,11 @@ def test_weights_are_compared_with_their_hash(tmp_path: Path) -> None:
     folder = written(tmp_path, card())
     with pytest.raises(ModelError, match="cannot be read"):
         Manifest.read(folder).check_weights()
-    weights = folder / "weights.safetensors"
+    weights = folder / "unet.safetensors"
     weights.write_bytes(b"numbers")
     with pytest.raises(ModelError, match=r"has SHA-256 [0-9a-f]{64}, its manifest says a{64}"):
         Manifest.read(folder).check_weights()
-    right = card(weights={"file": weights.name, "sha256": sha256_of(weights)})
+    right = card(networks={"unet": {"sha256": sha256_of(weights)}})
     (folder / "manifest.yaml").write_text(yaml.safe_dump(right), encoding="utf-8")
     Manifest.read(folder).check_weights()
 

@@ -33,7 +33,7 @@ def test_a_manifest_without_a_module_is_a_model_error(tmp_path: Path) -> None:
 
 def test_weights_with_one_byte_changed_are_refused(tmp_path: Path) -> None:
     folder = shutil.copytree(MODELS / "planes", tmp_path / "planes")
-    weights = folder / Manifest.read(folder).weights.file
+    weights = Manifest.read(folder).weights_path("efficientnet_lite0")
     numbers = bytearray(weights.read_bytes())
     numbers[-1] ^= 1
     weights.write_bytes(numbers)
@@ -44,10 +44,10 @@ def test_weights_with_one_byte_changed_are_refused(tmp_path: Path) -> None:
 def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
     folder = shutil.copytree(MODELS / "planes", tmp_path / "planes")
     other = Manifest.read(MODELS / "biometry")
-    shutil.copy(other.weights_path, folder / "weights.safetensors")
+    shutil.copy(other.weights_path("unet"), folder / "efficientnet_lite0.safetensors")
     manifest = folder / "manifest.yaml"
-    own = Manifest.read(folder).weights.sha256
-    manifest.write_text(manifest.read_text(encoding="utf-8").replace(own, other.weights.sha256), encoding="utf-8")
+    own = Manifest.read(folder).weights_sha256
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace(own, other.weights_sha256), encoding="utf-8")
     with pytest.raises(ModelError, match="does not fit its network"):
         load_task("planes", tmp_path, "cpu")
 

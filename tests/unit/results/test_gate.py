@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 
 import pytest
 import synthetic as s
@@ -26,7 +27,8 @@ FRAME = s.reference(CINE, 2)
 
 def report() -> Dataset:
     analysis = s.analysis(s.findings(FRAME))
-    return build_report(subjects_of(analysis)[0], analysis, [CINE], NODE)
+    # A copy to break: highdicom gives every report of the process the same item for its language.
+    return deepcopy(build_report(subjects_of(analysis)[0], analysis, [CINE], NODE))
 
 
 def capture() -> Dataset:

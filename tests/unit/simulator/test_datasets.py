@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dicom_node.simulator.datasets import write_dataset
+from dicom_node.simulator.datasets import SETS, write_dataset
 
 TABLES = {
     "head_structures/planes.csv": "image,width,height,standard_plane,subset",
@@ -26,7 +26,7 @@ TABLES = {
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated")
-    write_dataset(folder, 5, seed=11)
+    write_dataset(folder, dict.fromkeys(SETS, 5), seed=11)
     return folder
 
 
@@ -66,6 +66,6 @@ def test_landmark_values_follow_from_their_axes(dataset: Path) -> None:
 
 
 def test_a_larger_set_contains_the_smaller_one(dataset: Path, tmp_path: Path) -> None:
-    write_dataset(tmp_path, 2, seed=11)
+    write_dataset(tmp_path, dict.fromkeys(SETS, 2), seed=11)
     for image in (tmp_path / "planes/images").iterdir():
         assert image.read_bytes() == (dataset / "planes/images" / image.name).read_bytes()

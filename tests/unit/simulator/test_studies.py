@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from dicom_node.errors import BadInput
-from dicom_node.simulator.datasets import write_dataset
+from dicom_node.simulator.datasets import SETS, write_dataset
 from dicom_node.simulator.studies import SimulatedStudy, demo_studies, wrap_images
 
 
@@ -22,7 +22,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> list[SimulatedStudy]:
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("simulated")
-    write_dataset(folder, 3, seed=2)
+    write_dataset(folder, dict.fromkeys(SETS, 3), seed=2)
     return folder
 
 

@@ -16,7 +16,7 @@ from dicom_node.training.datasets import (
     read_structures,
     split_of,
 )
-from dicom_node.training.recipe import of_split, recipe_for
+from dicom_node.training.recipe import of_split, recipes_for
 from dicom_node.training.recipes.structures import moved_boxes
 
 
@@ -40,7 +40,7 @@ def test_first_trimester_heads_are_split_by_their_number() -> None:
 
 @pytest.mark.parametrize("task", ["planes", "structures", "biometry"])
 def test_no_patient_is_in_two_splits(phantoms: Path, task: str) -> None:
-    examples = recipe_for(task).read(phantoms)
+    examples = recipes_for(task)[0].read(phantoms)
     parts = {split: {e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")}
     assert sum(len(part) for part in parts.values()) == len({e.picture.group for e in examples})
     assert not parts["train"] & parts["test"]
@@ -51,7 +51,7 @@ def test_no_patient_is_in_two_splits(phantoms: Path, task: str) -> None:
 @pytest.mark.data
 @pytest.mark.parametrize("task", ["planes", "structures", "biometry"])
 def test_no_real_patient_is_in_two_splits_and_no_table_names_a_missing_image(real_data: Path, task: str) -> None:
-    examples = recipe_for(task).read(real_data)
+    examples = recipes_for(task)[0].read(real_data)
     groups = [{e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")]
     assert sum(map(len, groups)) == len(set.union(*groups))
     assert all(groups)

@@ -40,10 +40,10 @@ def test_images_that_the_weights_have_seen_are_not_measured(tmp_path: Path, phan
     shutil.copytree(MODELS / "planes", tmp_path / "planes")
     examples = read_planes(phantoms)
     groups = sorted({example.picture.group for example in examples})
-    (tmp_path / "planes" / "seen.txt").write_text("\n".join(groups[1:]), encoding="utf-8")
+    (tmp_path / "planes" / "efficientnet_lite0.seen.txt").write_text("\n".join(groups[1:]), encoding="utf-8")
     left = sum(example.picture.group == groups[0] for example in examples)
     assert evaluate("planes", phantoms, tmp_path, "cpu")["figures"]["head_circumference_is_brain"]["n"] == left
-    (tmp_path / "planes" / "seen.txt").write_text("\n".join(groups), encoding="utf-8")
+    (tmp_path / "planes" / "efficientnet_lite0.seen.txt").write_text("\n".join(groups), encoding="utf-8")
     with pytest.raises(BadInput, match="every image"):
         evaluate("planes", phantoms, tmp_path, "cpu")
 

@@ -15,16 +15,20 @@ from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
-from dicom_node.training import loop
 from dicom_node.training.export import Evaluation, export, figures_table, record_metrics, seen_by
 from dicom_node.training.loop import Run, draw_weights, train
-from dicom_node.training.recipe import Recipe, recipe_for
+from dicom_node.training.recipe import Recipe, recipes_for
 from dicom_node.training.recipes.planes import PlanesRecipe
 
 MODELS = Path(__file__).parents[3] / "models"
-# Task, width and height of the pictures, steps, and the share of the highest loss that the last may have (an untrained
-# detector is assigned hardly any box, so its first loss need not be its highest).
-OVERFITTING = [("planes", 128, 96, 12, 0.5), ("biometry", 128, 96, 14, 0.75), ("structures", 192, 160, 24, 0.5)]
+# Task, network, width and height of the pictures, steps, and the share of the highest loss that the last may have (an
+# untrained detector is assigned hardly any box, so its first loss need not be its highest).
+OVERFITTING = [
+    ("planes", "efficientnet_lite0", 128, 96, 12, 0.5),
+    ("biometry", "unet", 128, 96, 14, 0.75),
+    ("structures", "yolo11", 192, 160, 24, 0.5),
+]
+Case = tuple[str, str, int, int, int, float]
 
 
 def tiny(recipe: Recipe[Any], **changes: Any) -> Recipe[Any]:
@@ -37,9 +41,9 @@ def tiny(recipe: Recipe[Any], **changes: Any) -> Recipe[Any]:
 
 
 @pytest.mark.parametrize("case", OVERFITTING)
-def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: tuple[str, int, int, int, float]) -> None:
-    task, width, height, steps, share = case
-    recipe = tiny(recipe_for(task), draws=6, width=width, height=height, learning_rate=1e-3)
+def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: Case) -> None:
+    task, network, width, height, steps, share = case
+    recipe = tiny(*recipes_for(task, network), draws=6, width=width, height=height, learning_rate=1e-3)
     run = Run(recipe, phantoms, tmp_path, "cpu", epochs=steps)
     kept = [recipe.keep(example) for example in recipe.read(phantoms)[:6]]
     batch = recipe.collate([recipe.sample(one, np.random.default_rng(0), augment=False) for one in kept])
@@ -49,20 +53,16 @@ def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: tu
     assert all(0.0 <= value <= 1.0 for value in run.validate(kept).values() if not np.isnan(value))
 
 
-@pytest.fixture
-def tiny_planes(monkeypatch: pytest.MonkeyPatch) -> None:
-    small = tiny(PlanesRecipe(), width=64, height=32, draws=12)
-    monkeypatch.setattr(loop, "recipe_for", lambda _: small)
+TINY_PLANES = tiny(PlanesRecipe(), width=64, height=32, draws=12)
 
 
-@pytest.mark.usefixtures("tiny_planes")
 def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_path: Path) -> None:
-    whole = train("planes", phantoms, tmp_path / "whole", "cpu", epochs=2)
+    whole = train(TINY_PLANES, phantoms, tmp_path / "whole", "cpu", epochs=2)
     with pytest.MonkeyPatch.context() as stop:
         stop.setattr(Run, "one_epoch", interrupted(Run.one_epoch))
         with pytest.raises(KeyboardInterrupt):
-            train("planes", phantoms, tmp_path / "halves", "cpu", epochs=2)
-    halves = train("planes", phantoms, tmp_path / "halves", "cpu", epochs=2)
+            train(TINY_PLANES, phantoms, tmp_path / "halves", "cpu", epochs=2)
+    halves = train(TINY_PLANES, phantoms, tmp_path / "halves", "cpu", epochs=2)
     one, two = (torch.load(path, weights_only=True) for path in (whole, halves))
     assert one["epoch"] == two["epoch"] == 2
     for row, other in zip(one["history"], two["history"], strict=True):
@@ -82,28 +82,26 @@ def interrupted(one_epoch: Any) -> Any:
     return first_only
 
 
-@pytest.mark.usefixtures("tiny_planes")
 def test_a_checkpoint_of_another_recipe_is_not_resumed(phantoms: Path, tmp_path: Path) -> None:
-    train("planes", phantoms, tmp_path, "cpu", epochs=1)
+    train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
     with pytest.raises(BadInput, match="another recipe or for other epochs"):
-        train("planes", phantoms, tmp_path, "cpu", epochs=2)
+        train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=2)
 
 
-@pytest.mark.usefixtures("tiny_planes")
 def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp_path: Path) -> None:
-    checkpoint = train("planes", phantoms, tmp_path / "run", "cpu", epochs=1, simulated_dir=phantoms)
+    checkpoint = train(TINY_PLANES, phantoms, tmp_path / "run", "cpu", epochs=1, simulated_dir=phantoms)
     models = tmp_path / "models"
     shutil.copytree(MODELS / "planes", models / "planes")
-    weights = export("planes", checkpoint, models, phantoms)
+    weights = export(TINY_PLANES, checkpoint, models, phantoms)
     manifest = Manifest.read(models / "planes")
     manifest.check_weights()
     assert weights.stat().st_size < 15e6
-    load_weights(PlanesNet(), manifest.weights_path, "cpu")
+    load_weights(PlanesNet(), manifest.weights_path("efficientnet_lite0"), "cpu")
     seen = seen_by(manifest.folder)
     assert seen
     assert all(group.partition("/")[2].startswith("sim") for group in seen)
-    with pytest.raises(BadInput, match="not of biometry"):
-        export("biometry", checkpoint, models, phantoms)
+    with pytest.raises(BadInput, match="not of biometry unet"):
+        export(*recipes_for("biometry"), checkpoint, models, phantoms)
     report = {
         "data": "simulated",
         "figures": {"top1": {"value": 0.51234, "ci95": (0.4, 0.6), "n": 9, "images": "planes"}},
@@ -125,4 +123,6 @@ def test_simulated_pictures_have_the_share_of_the_recipe(phantoms: Path) -> None
 
 def test_no_recipe_trains_what_is_not_a_task() -> None:
     with pytest.raises(BadInput, match="no recipe trains 'tea'"):
-        recipe_for("tea")
+        recipes_for("tea")
+    with pytest.raises(BadInput, match="planes has no network 'unet', but efficientnet_lite0"):
+        recipes_for("planes", "unet")

@@ -1,0 +1,59 @@
+"""How well planes are told apart, and how well what is no plane is rejected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from dicom_node.inference.batching import batches
+from dicom_node.tasks.planes import Planes
+from dicom_node.training import metrics
+from dicom_node.training.datasets import read_planes
+from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
+from dicom_node.training.metrics import Values, figure
+
+SCOPE = ("brain", "abdomen", "femur", "thorax")
+REJECTED = ("cervix", "other")
+
+
+def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
+    """Measure the gate: planes and brain planes, the rejection of what is none, and its size."""
+    examples, kind = unseen(read_planes(data_dir), models_dir / "planes")
+    task = loaded("planes", Planes, models_dir, device)
+    scores, brain_scores = (
+        np.concatenate(part)
+        for part in zip(
+            *(
+                task.probabilities([frame_of(example.picture) for example in batch])
+                for batch in batches(examples, BATCH)
+            ),
+            strict=True,
+        )
+    )
+    classes, brain_classes = list(task.plane_names), list(task.brain_plane_names)
+    true = np.array([classes.index(example.plane) for example in examples])
+    found = scores.argmax(axis=1)
+    groups = np.array([example.picture.group for example in examples])
+    dataset = np.array([group.partition("/")[0] for group in groups])
+    figures: Figures = {}
+
+    def add(name: str, which: Values, statistic: Callable[..., float], *columns: Values) -> None:
+        if which.any():
+            figures[name] = figure(groups[which], statistic, *(column[which] for column in columns))
+
+    in_set = dataset == "planes"
+    in_scope = in_set & np.isin(true, [classes.index(name) for name in SCOPE])
+    add("top1", in_scope, metrics.accuracy, true, found)
+    add("top2", in_scope, lambda t, s: metrics.top_k(t, s, 2), true, scores)
+    add("f1_macro", in_scope, metrics.f1_macro, true, found)
+    brain_true = np.array([brain_classes.index(e.brain_plane) if e.brain_plane else -1 for e in examples])
+    add("brain_top1", brain_true >= 0, metrics.accuracy, brain_true, brain_scores.argmax(axis=1))
+    rejected = np.isin(true, [classes.index(name) for name in REJECTED])
+    rejecting = scores[:, [classes.index(name) for name in REJECTED]].sum(axis=1)
+    if (in_set & rejected).any():
+        add("reject_auc", in_set & (in_scope | rejected), metrics.auc, rejected, rejecting)
+    add("head_circumference_is_brain", dataset == "head_circumference", metrics.accuracy, true, found)
+    add("midsagittal_head_recall", dataset == "head_structures", metrics.accuracy, true, found)
+    return Outcome(kind, figures, {"parameters": float(task.parameters)})
