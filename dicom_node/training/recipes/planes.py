@@ -2,8 +2,9 @@
 
 Data: FETAL_PLANES_DB (patients of the train split), HC18 heads as brain, standard first-trimester mid-sagittal heads,
 and simulated pictures of every class. Start: ImageNet weights of EfficientNet-lite0. Loss: cross-entropy on the plane
-(label smoothing 0.05) plus 0.5 x cross-entropy on the brain plane where it is known. AdamW, one cosine cycle.
-Draws are balanced: every plane equally often, with a floor for cervix and other, which have few pictures.
+(label smoothing 0.05) plus the same on the brain plane where it is known. AdamW, one cosine cycle.
+Draws: half of them brains whose plane is known, the hardest to tell apart; the other planes equally
+often, with a floor for cervix and other, which have few pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from dicom_node.training.recipe import Recipe, stacked
 UNKNOWN = -1
 # How often a class is drawn, and how many real pictures there are of it (train split, rounded).
 DRAWN = {
-    "brain": 3.0,
+    "brain": 0.8,  # those whose brain plane is not known
     "abdomen": 1.0,
     "femur": 1.0,
     "thorax": 1.0,
@@ -36,7 +37,7 @@ DRAWN = {
     "midsagittal_head": 1.0,
 }
 PICTURES = {
-    "brain": 1700,
+    "brain": 610,
     "abdomen": 125,
     "femur": 110,
     "thorax": 210,
@@ -44,6 +45,8 @@ PICTURES = {
     "other": 19,
     "midsagittal_head": 850,
 }
+DRAWN_OF_BRAIN_PLANE = {"trans_thalamic": 2.6, "trans_cerebellar": 1.3, "trans_ventricular": 1.3}
+PICTURES_OF_BRAIN_PLANE = {"trans_thalamic": 640, "trans_cerebellar": 275, "trans_ventricular": 215}
 CHANGES = Augmentation(turn_deg=15, zoom=0.2, stretch=0.1, shift=0.06, mirror=True, light=0.4)
 
 
@@ -61,13 +64,14 @@ class PlanesRecipe(Recipe[PlaneExample]):
 
     task = "planes"
     network = "efficientnet_lite0"
-    epochs = 8
+    epochs = 12
     draws = 1920
     batch_size = 32
     learning_rate = 1e-3
     weight_decay = 0.02
-    width = 224
-    height = 160
+    width = 320
+    height = 224
+    simulated_share = 0.15
     simulated: ClassVar[Mapping[str, int]] = {"planes": 240, "head_circumference": 240, "head_structures": 240}
     better = "accuracy"
 
@@ -107,7 +111,7 @@ class PlanesRecipe(Recipe[PlaneExample]):
         loss: Tensor = F.cross_entropy(planes, batch["plane"], label_smoothing=0.05)
         known = batch["brain_plane"] != UNKNOWN
         if known.any():
-            loss = loss + 0.5 * F.cross_entropy(brain_planes[known], batch["brain_plane"][known], label_smoothing=0.05)
+            loss = loss + F.cross_entropy(brain_planes[known], batch["brain_plane"][known], label_smoothing=0.05)
         return loss
 
     def score(self, net: nn.Module, batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
@@ -124,9 +128,11 @@ class PlanesRecipe(Recipe[PlaneExample]):
         }
 
     def weight(self, example: PlaneExample) -> float:
-        """Balance the planes; brain planes among themselves by a square root."""
-        rare = {"trans_cerebellar": 1.5, "trans_ventricular": 1.6}.get(example.brain_plane or "", 1.0)
-        return rare * DRAWN[example.plane] / (1 if example.picture.simulated else PICTURES[example.plane])
+        """Balance the planes and, by their numbers in the clinic, the brain planes."""
+        known = example.brain_plane
+        drawn = DRAWN_OF_BRAIN_PLANE[known] if known else DRAWN[example.plane]
+        pictures = PICTURES_OF_BRAIN_PLANE[known] if known else PICTURES[example.plane]
+        return drawn / (1 if example.picture.simulated else pictures)
 
 
 def imagenet_weights() -> dict[str, Tensor]:
