@@ -116,7 +116,7 @@ def test_simulated_pictures_have_the_share_of_the_recipe(phantoms: Path) -> None
     recipe = PlanesRecipe()
     examples = recipe.read(phantoms)
     weights = draw_weights(recipe, examples[:10], examples[10:])
-    assert weights[:10].sum() == pytest.approx(0.7)
+    assert weights[:10].sum() == pytest.approx(1.0 - recipe.simulated_share)
     assert weights.sum() == pytest.approx(1.0)
     assert draw_weights(recipe, examples, []).sum() == pytest.approx(1.0)
 
