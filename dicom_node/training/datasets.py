@@ -1,7 +1,8 @@
 """Readers of the tables beside the images, and who belongs to which split.
 
-A data folder holds ``planes``, ``biometry_landmarks``, ``head_circumference`` and ``head_structures``, each with
-``images`` and its tables. Simulated pictures come in the same layout; the names of their owners begin with ``sim``.
+A data folder holds ``planes``, ``biometry_landmarks``, ``head_circumference``, ``head_structures`` and
+``brain_anomalies``, each with ``images`` and its tables. Simulated pictures come in the same layout; the names of their
+owners begin with ``sim``.
 """
 
 from __future__ import annotations
@@ -79,8 +80,17 @@ class BiometryExample:
     value_mm: float
 
 
-Example = PlaneExample | StructureExample | BiometryExample
-Kind = TypeVar("Kind", PlaneExample, StructureExample, BiometryExample)
+@dataclass(frozen=True, slots=True)
+class AnomalyExample:
+    """A picture with the label of its table, and the box (x0, y0, x1, y1 in pixels) of the lesion where it is known."""
+
+    picture: Picture
+    label: str
+    lesion: tuple[float, float, float, float] | None = None
+
+
+Example = PlaneExample | StructureExample | BiometryExample | AnomalyExample
+Kind = TypeVar("Kind", PlaneExample, StructureExample, BiometryExample, AnomalyExample)
 
 
 def split_of(group: str, seed: int = SPLIT_SEED) -> Split:
@@ -101,6 +111,10 @@ def read_planes(data_dir: Path) -> list[PlaneExample]:
 
     Non-standard heads of ``head_structures`` are left out: they are neither the plane nor surely another.
     """
+    return _some(_planes(data_dir), data_dir)
+
+
+def _planes(data_dir: Path) -> list[PlaneExample]:
     examples = [
         PlaneExample(
             _picture(data_dir, "planes", row["image"], row["patient"]),
@@ -118,15 +132,14 @@ def read_planes(data_dir: Path) -> list[PlaneExample]:
         for row in _rows(data_dir / "head_structures" / "planes.csv")
         if row["standard_plane"] == "1"
     ]
-    return _some(examples, data_dir)
+    return examples
 
 
 def read_structures(data_dir: Path) -> list[StructureExample]:
     """Read the standard planes of ``head_structures`` with their boxes."""
     boxes: dict[str, dict[str, tuple[float, float, float, float]]] = {}
     for row in _rows(data_dir / "head_structures" / "boxes.csv"):
-        x0, y0, x1, y1 = (float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max"))
-        boxes.setdefault(row["image"], {})[row["structure"]] = (x0, y0, x1, y1)
+        boxes.setdefault(row["image"], {})[row["structure"]] = _box(row)
     return _some(
         [
             StructureExample(
@@ -171,6 +184,36 @@ def read_biometry(data_dir: Path) -> list[BiometryExample]:
     return _some(examples, data_dir)
 
 
+def read_anomalies(data_dir: Path) -> list[AnomalyExample]:
+    """Read ``brain_anomalies`` with every label that its table has.
+
+    Augmented copies are left out. The numbers of real patients are those of ``planes``, from where the normal heads
+    come, so a patient has one name in both; an image without a patient is its own.
+    """
+    folder = data_dir / "brain_anomalies"
+    lesions = {row["image"]: _box(row) for row in _rows(folder / "lesions.csv")}
+    examples = []
+    for row in _rows(folder / "labels.csv"):
+        image, patient = row["image"], row["patient"]
+        if row["is_augmented_copy"] == "1":
+            continue
+        simulated = patient.startswith(SIMULATED_PREFIX)
+        known = bool(patient) and not simulated
+        owner = f"planes/{int(patient)}" if known else f"brain_anomalies/{patient or Path(image).stem}"
+        picture = Picture(folder / "images" / image, owner, simulated)
+        examples.append(AnomalyExample(picture, row["label"], lesions.get(image)))
+    return _some(examples, data_dir)
+
+
+def read_normal_heads(data_dir: Path) -> list[AnomalyExample]:
+    """Read the heads of ``planes``, ``head_circumference`` and ``head_structures`` as normal.
+
+    Nobody labelled them so: they are standard planes of sets in which no anomaly is mentioned.
+    """
+    heads = ("brain", "midsagittal_head")
+    return [AnomalyExample(example.picture, "normal") for example in _planes(data_dir) if example.plane in heads]
+
+
 def grey_image(path: Path) -> npt.NDArray[np.uint8]:
     """Read an image as grey values (rows, columns).
 
@@ -180,6 +223,11 @@ def grey_image(path: Path) -> npt.NDArray[np.uint8]:
     if image is None:
         raise BadInput(f"{path} cannot be read as an image")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _box(row: Mapping[str, str]) -> tuple[float, float, float, float]:
+    x0, y0, x1, y1 = (float(row[key]) for key in ("x_min", "y_min", "x_max", "y_max"))
+    return x0, y0, x1, y1
 
 
 def _axis(row: Mapping[str, str], name: str) -> Array:

@@ -43,14 +43,13 @@ def train(
     """Train a network by its recipe and give the path of its last checkpoint.
 
     With ``resume`` a run that was interrupted goes on after its last whole epoch. ``simulated_dir`` adds simulated
-    pictures (the layout of ``data_dir``) to every epoch, by the recipe's share; validation stays real.
+    pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the recipe
+    validates on simulated patients; those it then does not train on.
 
     :raises BadInput: no images, or the checkpoint in ``out_dir`` was made by another recipe.
     """
     run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
-    examples = of_split(recipe.read(data_dir), "train")
-    valid = of_split(recipe.read(data_dir), "valid")
-    simulated = list(recipe.read(simulated_dir)) if simulated_dir else []
+    examples, simulated, valid = chosen(recipe, data_dir, simulated_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     if resume:
         run.restore()
@@ -65,6 +64,22 @@ def train(
         while run.epoch < run.epochs:
             run.one_epoch(kept, checks, weights, lambda: progress.advance(bar))
     return out_dir / CHECKPOINT
+
+
+def chosen(
+    recipe: Recipe[Any], data_dir: Path, simulated_dir: Path | None
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Give the real and the simulated examples to train on, and those to validate on: no patient is in two of them.
+
+    :raises BadInput: the recipe validates on simulated patients, and there are none.
+    """
+    real = recipe.read(data_dir)
+    simulated = recipe.read(simulated_dir) if simulated_dir else []
+    if not recipe.validates_on_simulated:
+        return of_split(real, "train"), list(simulated), of_split(real, "valid")
+    if not simulated:
+        raise BadInput(f"{recipe.task} {recipe.network} validates on simulated patients, and there are none")
+    return of_split(real, "train"), of_split(simulated, "train", "test"), of_split(simulated, "valid")
 
 
 def draw_weights(recipe: Recipe[Any], real: Sequence[Example], simulated: Sequence[Example]) -> np.ndarray[Any, Any]:

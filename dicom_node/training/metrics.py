@@ -79,6 +79,11 @@ def auc(positive: Values, score: Values) -> float:
     return float(np.mean((high[:, None] > low[None]) + 0.5 * (high[:, None] == low[None])))
 
 
+def auc_macro(true: Values, scores: Values) -> float:
+    """Mean over the classes that occur of each one's AUC against the rest; scores (n, classes)."""
+    return float(np.nanmean([auc(true == kind, scores[:, kind]) for kind in np.unique(true)]))
+
+
 def box_iou(first: Box, second: Box) -> float:
     """Intersection over union of two boxes (x0, y0, x1, y1)."""
     width = min(first[2], second[2]) - max(first[0], second[0])

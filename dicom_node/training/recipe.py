@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dicom_node.errors import BadInput
-from dicom_node.training.datasets import Kind, split_of
+from dicom_node.training.datasets import Kind, Split, split_of
 
 CONFIGURED = (
     *("task", "network", "epochs", "draws", "batch_size", "learning_rate", "weight_decay"),
@@ -36,6 +36,7 @@ class Recipe(ABC, Generic[Kind]):
     simulated_share: ClassVar[float] = 0.3  #: of an epoch's draws, where simulated pictures are given
     simulated: ClassVar[Mapping[str, int]] = {}  #: how many pictures of which set the simulator makes for it
     simulated_seed: ClassVar[int] = 5
+    validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
     seed: ClassVar[int] = 7
     better: ClassVar[str]  #: the validation figure to watch; higher is better
 
@@ -96,9 +97,9 @@ def recipes_for(task: str, network: str | None = None) -> tuple[Recipe[Any], ...
     return chosen
 
 
-def of_split(examples: Sequence[Kind], split: str) -> list[Kind]:
-    """Choose the examples of one split."""
-    return [example for example in examples if split_of(example.picture.group) == split]
+def of_split(examples: Sequence[Kind], *splits: Split) -> list[Kind]:
+    """Choose the examples of some splits."""
+    return [example for example in examples if split_of(example.picture.group) in splits]
 
 
 def stacked(samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:

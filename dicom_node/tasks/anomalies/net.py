@@ -1,0 +1,32 @@
+"""The anomalies network: ResNet34 (He et al., CVPR 2016, by torchvision) on one grey channel."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torchvision.models import resnet34
+
+ANOMALIES = ("normal", "anencephaly", "encephalocele", "holoprosencephaly", "rachischisis")
+STRIDE = 32  #: pixels of the input per place of the last features
+
+
+class AnomaliesNet(nn.Module):
+    """Grey pictures (batch, 1, height, width) to logits of the classes (batch, 5)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = resnet34(num_classes=len(ANOMALIES))
+        grey = nn.Conv2d(1, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        nn.init.kaiming_normal_(grey.weight, mode="fan_out", nonlinearity="relu")
+        self.stem = nn.Sequential(grey, whole.bn1, whole.relu, whole.maxpool)
+        self.layers = nn.Sequential(whole.layer1, whole.layer2, whole.layer3, whole.layer4)
+        self.head = nn.Sequential(nn.Identity(), whole.avgpool, nn.Flatten(), whole.fc)
+
+    def features(self, grey: Tensor) -> Tensor:
+        """Give what the fourth layer sees (batch, 512, height / 32, width / 32)."""
+        seen: Tensor = self.layers(self.stem(grey))
+        return seen
+
+    def forward(self, grey: Tensor) -> Tensor:
+        """See the class."""
+        logits: Tensor = self.head(self.features(grey))
+        return logits

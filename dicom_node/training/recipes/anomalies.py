@@ -1,0 +1,128 @@
+"""How ``anomalies`` is trained.
+
+Data: simulated patients of the five classes; real pictures of the train split: the normal, encephalocele and
+holoprosencephaly pictures of ``brain_anomalies``, and heads of the other sets as normal. Other anomalies of that set
+are none of the five classes and are left out. Start: random weights. Loss: cross-entropy on the image's class (label
+smoothing 0.05). AdamW, one cosine cycle.
+
+Real pictures of anomalies are few and come from another source than the normal ones, so a network may learn the source
+instead of the anomaly. Against that: seven tenths of the draws are simulated, where every class has the same look; the
+real anomalies are drawn often; and black level, gain and turning, in which the sources differ, are changed at random.
+
+Validation is on simulated patients, since one real picture with an anomaly is in that split.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dicom_node.inference.letterbox import normalised
+from dicom_node.tasks.anomalies.net import ANOMALIES, AnomaliesNet
+from dicom_node.tasks.anomalies.pooling import POOLINGS
+from dicom_node.training import metrics
+from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Grey, Kept, keep
+from dicom_node.training.datasets import AnomalyExample, read_anomalies, read_normal_heads
+from dicom_node.training.recipe import Recipe, stacked
+
+# How often real pictures of a class are drawn, and how many there are in the train split (rounded).
+DRAWN = {"normal": 0.75, "encephalocele": 0.21, "holoprosencephaly": 0.04}
+PICTURES = {"normal": 2550, "encephalocele": 6, "holoprosencephaly": 1}
+CHANGES = Augmentation(turn_deg=30, zoom=0.25, stretch=0.12, shift=0.08, mirror=True, light=0.5)
+MOST_BLACK = 55  #: grey value to which black is raised at most, as some sources do
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnomaly:
+    """A picture in memory with its class and a number for its patient."""
+
+    picture: Kept
+    anomaly: int
+    patient: int
+
+
+class AnomaliesRecipe(Recipe[AnomalyExample]):
+    """See the module."""
+
+    task = "anomalies"
+    network = "resnet34"
+    epochs = 12
+    draws = 1440
+    batch_size = 24
+    learning_rate = 6e-4
+    weight_decay = 0.03
+    width = 160
+    height = 128
+    simulated_share = 0.7
+    simulated: ClassVar[Mapping[str, int]] = {"brain_anomalies": 4000}
+    validates_on_simulated = True
+    better = "patient_accuracy_mean"
+
+    def read(self, data_dir: Path) -> Sequence[AnomalyExample]:
+        """Read the pictures whose label is one of the classes, and heads of the other sets."""
+        labelled = [example for example in read_anomalies(data_dir) if example.label in ANOMALIES]
+        return [*labelled, *read_normal_heads(data_dir)]
+
+    def net(self, data_dir: Path) -> nn.Module:  # noqa: ARG002 - it starts from random weights
+        """Make the network."""
+        return AnomaliesNet()
+
+    def keep(self, example: AnomalyExample) -> KeptAnomaly:
+        """Load a picture, its class and its patient."""
+        picture = keep(example.picture.path, self.width, self.height)
+        return KeptAnomaly(picture, ANOMALIES.index(example.label), zlib.crc32(example.picture.group.encode()))
+
+    def sample(self, kept: KeptAnomaly, rng: np.random.Generator, *, augment: bool) -> dict[str, Any]:
+        """Place the picture."""
+        grey, _ = (CHANGES if augment else AS_IT_IS).place(kept.picture, self.width, self.height, rng)
+        return {
+            "grey": normalised(raised(grey, rng) if augment else grey)[None],
+            "anomaly": np.int64(kept.anomaly),
+            "patient": np.int64(kept.patient),
+        }
+
+    def collate(self, samples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
+        """Stack."""
+        return stacked(samples)
+
+    def loss(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+        """Cross-entropy of the images."""
+        loss: Tensor = F.cross_entropy(net(batch["grey"]), batch["anomaly"], label_smoothing=0.05)
+        return loss
+
+    def score(self, net: nn.Module, batches: Sequence[dict[str, Tensor]]) -> dict[str, float]:
+        """Give the share of right images, and of right patients for each way of pooling; mean AUC over the classes."""
+        images = torch.cat([net(batch["grey"]).double().softmax(-1) for batch in batches]).cpu().numpy()
+        true = torch.cat([batch["anomaly"] for batch in batches]).cpu().numpy()
+        owners, owner = np.unique(torch.cat([batch["patient"] for batch in batches]).cpu().numpy(), return_inverse=True)
+        members = [np.flatnonzero(owner == number) for number in range(len(owners))]
+        of_patient = np.array([true[images_of].max() for images_of in members])
+        figures = {"image_accuracy": metrics.accuracy(true, images.argmax(axis=1))}
+        for name, pooled in POOLINGS.items():
+            patients = np.stack([pooled(images[images_of]) for images_of in members])
+            figures[f"patient_accuracy_{name}"] = metrics.accuracy(of_patient, patients.argmax(axis=1))
+            figures[f"auroc_macro_{name}"] = metrics.auc_macro(of_patient, patients)
+        return figures
+
+    def weight(self, example: AnomalyExample) -> float:
+        """Draw real classes by their share; simulated patients are made in equal parts."""
+        return 1.0 if example.picture.simulated else DRAWN[example.label] / PICTURES[example.label]
+
+
+def raised(grey: Grey, rng: np.random.Generator) -> Grey:
+    """Raise black, in every third picture, so that it tells nothing of where a picture is from."""
+    if rng.random() > 1 / 3:
+        return grey
+    black = rng.uniform(0, MOST_BLACK)
+    return np.asarray(black + grey * ((255.0 - black) / 255.0), dtype=np.uint8)
+
+
+RECIPES = (AnomaliesRecipe(),)
