@@ -147,6 +147,3 @@ def _area(boxes: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def _corners(box: np.ndarray[Any, Any]) -> tuple[float, float, float, float]:
     x, y, width, height = (float(number) for number in box)
     return x - width / 2, y - height / 2, x + width / 2, y + height / 2
-
-
-RECIPES = (StructuresRecipe(),)

@@ -1,0 +1,7 @@
+"""How ``structures`` is trained: its networks in the order in which they need each other."""
+
+from __future__ import annotations
+
+from dicom_node.training.recipes.structures.yolo11 import StructuresRecipe
+
+RECIPES = (StructuresRecipe(),)
