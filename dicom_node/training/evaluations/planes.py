@@ -1,8 +1,8 @@
-"""How well planes are told apart, and how well what is no plane is rejected."""
+"""How well planes are told apart, how well what is no plane is rejected, and what the published network reaches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +10,10 @@ import numpy as np
 from dicom_node.inference.batching import batches
 from dicom_node.tasks.planes import Planes
 from dicom_node.training import metrics
-from dicom_node.training.datasets import read_planes
+from dicom_node.training.datasets import PlaneExample, grey_image, read_planes
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
+from dicom_node.training.sononet import planes_by_sononet, sononet
 
 SCOPE = ("brain", "abdomen", "femur", "thorax")
 REJECTED = ("cervix", "other")
@@ -48,6 +49,10 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     add("top1", in_scope, metrics.accuracy, true, found)
     add("top2", in_scope, lambda t, s: metrics.top_k(t, s, 2), true, scores)
     add("f1_macro", in_scope, metrics.f1_macro, true, found)
+    baseline = _by_sononet([e for e, wanted in zip(examples, in_scope, strict=True) if wanted], data_dir, classes)
+    if baseline is not None:
+        right = baseline == true[in_scope]
+        figures["sononet16.top1"] = figure(groups[in_scope], lambda hits: float(np.mean(hits)), right)
     brain_true = np.array([brain_classes.index(e.brain_plane) if e.brain_plane else -1 for e in examples])
     add("brain_top1", brain_true >= 0, metrics.accuracy, brain_true, brain_scores.argmax(axis=1))
     rejected = np.isin(true, [classes.index(name) for name in REJECTED])
@@ -57,3 +62,17 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     add("head_circumference_is_brain", dataset == "head_circumference", metrics.accuracy, true, found)
     add("midsagittal_head_recall", dataset == "head_structures", metrics.accuracy, true, found)
     return Outcome(kind, figures, {"parameters": float(task.parameters)})
+
+
+def _by_sononet(examples: Sequence[PlaneExample], data_dir: Path, classes: Sequence[str]) -> Values | None:
+    """Give the class that SonoNet16 chooses of those in scope, when its weights lie beside the data."""
+    net = sononet(data_dir)
+    if net is None or not examples:
+        return None
+    scores = [
+        planes_by_sononet(net, [grey_image(example.picture.path) for example in batch], SCOPE)
+        for batch in batches(examples, BATCH)
+    ]
+    chosen = np.concatenate(scores).argmax(axis=1)
+    ours: Values = np.array([classes.index(name) for name in SCOPE])
+    return np.asarray(ours[chosen])
