@@ -35,8 +35,8 @@ def axial_head(rng: Generator, *, brain_plane: str | None = None, weeks: float |
     outline = pose.to_px(arc(0.0, 0.0, 1.0, flatness))
     canvas = Canvas(width, height, convex_view(rng, width, height, outline), rng)
     uterus(canvas, outline, fluid=rng.uniform(0.1, 0.75))
-    _skull_and_brain(canvas, pose, flatness)
-    draw = {"Trans-thalamic": _thalamic, "Trans-cerebellum": _cerebellar, "Trans-ventricular": _ventricular}[plane]
+    skull_and_brain(canvas, pose, flatness)
+    draw = {"Trans-thalamic": thalamic, "Trans-cerebellum": cerebellar, "Trans-ventricular": ventricular}[plane]
     draw(canvas, pose, flatness)
     axis1, axis2 = ellipse.axis_ends_px()
     return PhantomImage(
@@ -56,8 +56,11 @@ def axial_head(rng: Generator, *, brain_plane: str | None = None, weeks: float |
     )
 
 
-def _skull_and_brain(canvas: Canvas, pose: Pose, flatness: float) -> None:
-    """Scalp, skull that shines where the beam meets it square and drops out at the sides, faint brain."""
+def skull_and_brain(canvas: Canvas, pose: Pose, flatness: float, defect_deg: tuple[float, float] | None = None) -> None:
+    """Scalp, skull that shines where the beam meets it square and drops out at the sides, faint brain.
+
+    `defect_deg` are the angles (clockwise from the forehead, 0 to 360) between which the bone is missing.
+    """
     rng, unit = canvas.rng, pose.unit_px
     thickness = rng.uniform(0.045, 0.085)
     scalp = rng.uniform(1.02, 1.1)
@@ -72,21 +75,30 @@ def _skull_and_brain(canvas: Canvas, pose: Pose, flatness: float) -> None:
     canvas.tissue(
         pose.to_px(near_half), rng.uniform(-22.0, -13.0), softness_px=0.07 * unit, texture_db=3.5, texture_px=12.0
     )
-    ring = arc(0.0, 0.0, 1.0 - thickness / 2, flatness - thickness / 2, 0.0, 360.0, 140)
-    canvas.surface(
-        pose.to_px(ring),
-        rng.uniform(11.0, 20.0),
-        thickness * unit,
-        directivity=rng.uniform(1.2, 3.2),
-        gaps=rng.uniform(0.02, 0.2),
-        loss_db=rng.uniform(0.03, 0.18),
-    )
+    echo_db, directivity = rng.uniform(11.0, 20.0), rng.uniform(1.2, 3.2)
+    gaps, loss_db = rng.uniform(0.02, 0.2), rng.uniform(0.03, 0.18)
+
+    def bone(start_deg: float, end_deg: float, count: int) -> list[Points]:
+        middle = arc(0.0, 0.0, 1.0 - thickness / 2, flatness - thickness / 2, start_deg, end_deg, count)
+        return [pose.to_px(part) for part in outside_defect(middle, start_deg, end_deg, defect_deg)]
+
+    for ring in bone(0.0, 360.0, 140):
+        canvas.surface(ring, echo_db, thickness * unit, directivity=directivity, gaps=gaps, loss_db=loss_db)
     for side in (0.0, 180.0):
-        edge = arc(0.0, 0.0, 1.0 - thickness / 2, flatness - thickness / 2, side - 22.0, side + 22.0, 24)
-        canvas.surface(
-            pose.to_px(edge), rng.uniform(-14.0, 10.0), thickness * unit, directivity=0.2, gaps=0.2, loss_db=0.35
-        )
+        for edge in bone(side - 22.0, side + 22.0, 24):
+            canvas.surface(edge, rng.uniform(-14.0, 10.0), thickness * unit, directivity=0.2, gaps=0.2, loss_db=0.35)
     _sulci(canvas, pose, flatness)
+
+
+def outside_defect(
+    line: Points, start_deg: float, end_deg: float, defect_deg: tuple[float, float] | None
+) -> list[Points]:
+    """Cut the part between two angles out of an arc whose points run evenly from `start_deg` to `end_deg`."""
+    if defect_deg is None:
+        return [line]
+    angle = np.linspace(start_deg, end_deg, len(line))
+    parts = (line[angle < defect_deg[0]], line[angle > defect_deg[1]])
+    return [part for part in parts if len(part) > 1]
 
 
 def _sulci(canvas: Canvas, pose: Pose, flatness: float) -> None:
@@ -98,7 +110,8 @@ def _sulci(canvas: Canvas, pose: Pose, flatness: float) -> None:
         canvas.surface(pose.to_px(fold), canvas.rng.uniform(-14.0, 2.0), 0.025 * pose.unit_px, gaps=0.25)
 
 
-def _midline(canvas: Canvas, pose: Pose, start: float, end: float, level_db: float) -> None:
+def midline(canvas: Canvas, pose: Pose, start: float, end: float, level_db: float) -> None:
+    """Draw the falx or the cleft between the hemispheres from one place on the axis to another."""
     sway = canvas.rng.normal(0.0, 0.006, 4)
     line = curve(np.stack([np.linspace(start, end, 4), sway], axis=1), 40)
     canvas.surface(pose.to_px(line), level_db, canvas.rng.uniform(0.015, 0.03) * pose.unit_px, gaps=0.35)
@@ -122,35 +135,37 @@ def _thalami(canvas: Canvas, pose: Pose, x: float) -> None:
         canvas.tissue(pose.to_px(thalamus), rng.uniform(-30.0, -22.0), softness_px=4.0, texture_db=1.5)
         rim = curve([[x - 0.25, side * 0.2], [x - 0.02, side * 0.31], [x + 0.24, side * 0.16]], 20)
         canvas.surface(pose.to_px(rim), rng.uniform(-10.0, 2.0), 0.03 * pose.unit_px, gaps=0.35)
-    _midline(canvas, pose, x - 0.2, x + 0.22, rng.uniform(-4.0, 8.0))
+    midline(canvas, pose, x - 0.2, x + 0.22, rng.uniform(-4.0, 8.0))
 
 
-def _insula(canvas: Canvas, pose: Pose, flatness: float) -> None:
+def insula(canvas: Canvas, pose: Pose, flatness: float) -> None:
     """Draw the Sylvian fissure of the far side: a bright curved line half way to the skull."""
     y = flatness * canvas.rng.uniform(0.52, 0.66)
     fold = curve([[-0.35, y], [-0.05, y + 0.07], [0.2, y + 0.02], [0.36, y - 0.09]], 24)
     canvas.surface(pose.to_px(fold), canvas.rng.uniform(-4.0, 8.0), 0.035 * pose.unit_px, gaps=0.3)
 
 
-def _plexus(canvas: Canvas, pose: Pose, points: Points) -> None:
+def plexus(canvas: Canvas, pose: Pose, points: Points) -> None:
+    """Fill an outline with choroid plexus: bright and coarse."""
     rng = canvas.rng
     canvas.tissue(pose.to_px(points), rng.uniform(-6.0, 2.0), softness_px=3.0, texture_db=4.0, texture_px=6.0)
 
 
-def _thalamic(canvas: Canvas, pose: Pose, flatness: float) -> None:
-    _midline(canvas, pose, 0.5, 0.92, canvas.rng.uniform(2.0, 13.0))
-    _midline(canvas, pose, -0.9, -0.3, canvas.rng.uniform(-10.0, 6.0))
+def thalamic(canvas: Canvas, pose: Pose, flatness: float) -> None:
+    """Draw the cavum septi pellucidi and the thalami either side of a broken midline."""
+    midline(canvas, pose, 0.5, 0.92, canvas.rng.uniform(2.0, 13.0))
+    midline(canvas, pose, -0.9, -0.3, canvas.rng.uniform(-10.0, 6.0))
     _septal_cavity(canvas, pose, canvas.rng.uniform(0.24, 0.34))
     _thalami(canvas, pose, canvas.rng.uniform(-0.1, 0.05))
-    _insula(canvas, pose, flatness)
+    insula(canvas, pose, flatness)
     if chance(canvas.rng, 0.5):
-        _plexus(canvas, pose, blob(canvas.rng, -0.4, 0.3, 0.14, 0.07, 0.08, 25.0))
+        plexus(canvas, pose, blob(canvas.rng, -0.4, 0.3, 0.14, 0.07, 0.08, 25.0))
 
 
-def _cerebellar(canvas: Canvas, pose: Pose, flatness: float) -> None:
+def cerebellar(canvas: Canvas, pose: Pose, flatness: float) -> None:
     """Two round hemispheres and the vermis behind the thalami, the cisterna magna dark behind them."""
     rng = canvas.rng
-    _midline(canvas, pose, 0.5, 0.9, rng.uniform(0.0, 12.0))
+    midline(canvas, pose, 0.5, 0.9, rng.uniform(0.0, 12.0))
     _septal_cavity(canvas, pose, rng.uniform(0.26, 0.36))
     _thalami(canvas, pose, rng.uniform(0.02, 0.12))
     x, size = rng.uniform(-0.6, -0.5), rng.uniform(0.2, 0.27)
@@ -163,14 +178,14 @@ def _cerebellar(canvas: Canvas, pose: Pose, flatness: float) -> None:
         rim = arc(x, side * size * 0.95, size * 0.82, size * 0.95, 0.0, 360.0, 48)
         canvas.surface(pose.to_px(rim), rng.uniform(-2.0, 9.0), 0.03 * pose.unit_px, gaps=0.2)
     canvas.tissue(pose.to_px(blob(rng, x, 0.0, size * 0.5, size * 0.3, 0.05)), rng.uniform(-6.0, 2.0), softness_px=3.0)
-    _insula(canvas, pose, flatness)
+    insula(canvas, pose, flatness)
 
 
-def _ventricular(canvas: Canvas, pose: Pose, flatness: float) -> None:
+def ventricular(canvas: Canvas, pose: Pose, flatness: float) -> None:
     """Draw an unbroken midline and the far lateral ventricle: dark between two walls, filled by the choroid plexus."""
     rng = canvas.rng
-    _midline(canvas, pose, -0.9, 0.3, rng.uniform(0.0, 12.0))
-    _midline(canvas, pose, 0.5, 0.92, rng.uniform(2.0, 13.0))
+    midline(canvas, pose, -0.9, 0.3, rng.uniform(0.0, 12.0))
+    midline(canvas, pose, 0.5, 0.92, rng.uniform(2.0, 13.0))
     if chance(rng, 0.7):
         _septal_cavity(canvas, pose, rng.uniform(0.24, 0.34))
     atrium = rng.uniform(0.16, 0.24)
@@ -179,5 +194,5 @@ def _ventricular(canvas: Canvas, pose: Pose, flatness: float) -> None:
     canvas.tissue(pose.to_px(np.vstack([medial, lateral[::-1]])), rng.uniform(-48.0, -34.0), softness_px=2.5)
     for wall in (medial, lateral):
         canvas.surface(pose.to_px(wall), rng.uniform(-2.0, 9.0), 0.03 * pose.unit_px, gaps=0.25)
-    _plexus(canvas, pose, blob(rng, -0.2, 0.28, rng.uniform(0.18, 0.28), rng.uniform(0.07, 0.11), 0.08, -10.0))
-    _insula(canvas, pose, flatness * 1.1)
+    plexus(canvas, pose, blob(rng, -0.2, 0.28, rng.uniform(0.18, 0.28), rng.uniform(0.07, 0.11), 0.08, -10.0))
+    insula(canvas, pose, flatness * 1.1)

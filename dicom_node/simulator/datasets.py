@@ -4,18 +4,19 @@ head_structures/     images/, planes.csv, boxes.csv
 head_circumference/  images/, labels.csv
 planes/              images/, labels.csv
 biometry_landmarks/  landmarks.csv, which names images of planes/
+brain_anomalies/     images/, labels.csv, lesions.csv (boxes, which only the simulated set has)
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 from numpy.random import Generator
 
+from dicom_node.simulator.anomalies.dataset import write_brain_anomalies
+from dicom_node.simulator.files import Row, save_image, write_table
 from dicom_node.simulator.phantoms import ANATOMIES
 from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_BRAIN, FETAL_FEMUR, PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
@@ -25,7 +26,6 @@ STANDARD_SHARE = 0.77  #: of the mid-sagittal heads; the others are oblique and 
 PLANES_MIX = {"axial_head": 0.4, "abdomen": 0.15, "femur": 0.15, "thorax": 0.15, "cervix": 0.07, "other": 0.08}
 IMAGES_PER_PATIENT = 3
 REGIONS = {FETAL_BRAIN: "head", FETAL_ABDOMEN: "abdomen", FETAL_FEMUR: "femur"}
-JPEG_QUALITY = 92
 
 PLANES_HEADER = ("image", "width", "height", "standard_plane", "subset")
 BOXES_HEADER = ("image", "structure", "x_min", "y_min", "x_max", "y_max")
@@ -40,8 +40,6 @@ LANDMARKS_HEADER = (
     *("image", "patient", "region", "axis1_x1", "axis1_y1", "axis1_x2", "axis1_y2"),
     *("axis2_x1", "axis2_y1", "axis2_x2", "axis2_y2", "mm_per_px", "value_mm"),
 )
-
-Row = tuple[str | float, ...]
 
 
 def write_dataset(out: Path, counts: Mapping[str, int], seed: int) -> None:
@@ -67,12 +65,12 @@ def _write_head_structures(out: Path, count: int, seed: int) -> None:
     boxes: list[Row] = []
     for number, rng in _generators(count, seed, stream=1):
         phantom = sagittal_head(rng, standard=chance(rng, STANDARD_SHARE))
-        name = _save(folder, f"sim{number:05d}", phantom)
+        name = save_image(folder, f"sim{number:05d}", phantom.pixels)
         height, width = phantom.pixels.shape
         planes.append((name, width, height, int(phantom.standard_plane), "simulated"))
         boxes.extend((name, structure, *(round(edge) for edge in box)) for structure, box in phantom.boxes.items())
-    _write_table(folder / "planes.csv", PLANES_HEADER, planes)
-    _write_table(folder / "boxes.csv", BOXES_HEADER, boxes)
+    write_table(folder / "planes.csv", PLANES_HEADER, planes)
+    write_table(folder / "boxes.csv", BOXES_HEADER, boxes)
 
 
 def _write_head_circumference(out: Path, count: int, seed: int) -> None:
@@ -83,11 +81,11 @@ def _write_head_circumference(out: Path, count: int, seed: int) -> None:
         ellipse = phantom.ellipse
         if ellipse is None:
             continue
-        name = _save(folder, f"sim{number:05d}_HC", phantom)
+        name = save_image(folder, f"sim{number:05d}_HC", phantom.pixels)
         shape = (ellipse.cx_px, ellipse.cy_px, ellipse.semi_major_px, ellipse.semi_minor_px, ellipse.angle_deg)
         hc_mm = round(phantom.measurements_mm["HC"], 2)
         rows.append((name, f"sim{number:05d}", round(phantom.mm_per_px, 9), hc_mm, *(round(v, 2) for v in shape)))
-    _write_table(folder / "labels.csv", CIRCUMFERENCE_HEADER, rows)
+    write_table(folder / "labels.csv", CIRCUMFERENCE_HEADER, rows)
 
 
 def _write_planes(out: Path, count: int, seed: int) -> None:
@@ -96,7 +94,7 @@ def _write_planes(out: Path, count: int, seed: int) -> None:
     for number, rng in _generators(count, seed, stream=3):
         phantom = ANATOMIES[str(rng.choice(list(PLANES_MIX), p=list(PLANES_MIX.values())))](rng)
         patient = f"sim{number // IMAGES_PER_PATIENT:05d}"
-        name = _save(out / "planes", f"sim{number:05d}", phantom)
+        name = save_image(out / "planes", f"sim{number:05d}", phantom.pixels)
         height, width = phantom.pixels.shape
         labels.append((name, patient, phantom.plane, phantom.brain_plane, "Simulator", width, height, "native", 1))
         if phantom.landmarks:
@@ -104,8 +102,8 @@ def _write_planes(out: Path, count: int, seed: int) -> None:
             axes: Row = (*ends, *[""] * (8 - len(ends)))
             measured = (round(phantom.mm_per_px, 6), round(value_mm(phantom), 2))
             landmarks.append((name, patient, REGIONS[phantom.plane], *axes, *measured))
-    _write_table(out / "planes" / "labels.csv", LABELS_HEADER, labels)
-    _write_table(out / "biometry_landmarks" / "landmarks.csv", LANDMARKS_HEADER, landmarks)
+    write_table(out / "planes" / "labels.csv", LABELS_HEADER, labels)
+    write_table(out / "biometry_landmarks" / "landmarks.csv", LANDMARKS_HEADER, landmarks)
 
 
 def _generators(count: int, seed: int, stream: int) -> Iterator[tuple[int, Generator]]:
@@ -113,25 +111,9 @@ def _generators(count: int, seed: int, stream: int) -> Iterator[tuple[int, Gener
         yield number, np.random.default_rng((seed, stream, number))
 
 
-def _save(folder: Path, stem: str, phantom: PhantomImage) -> str:
-    images = folder / "images"
-    images.mkdir(parents=True, exist_ok=True)
-    name = f"{stem}.jpg"
-    encoded = cv2.imencode(".jpg", phantom.pixels, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1]
-    (images / name).write_bytes(encoded.tobytes())
-    return name
-
-
-def _write_table(path: Path, header: Iterable[str], rows: Iterable[Row]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)
-
-
 SETS: dict[str, Callable[[Path, int, int], None]] = {
     "head_structures": _write_head_structures,
     "head_circumference": _write_head_circumference,
     "planes": _write_planes,  # with its biometry_landmarks
+    "brain_anomalies": write_brain_anomalies,
 }

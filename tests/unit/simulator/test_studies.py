@@ -84,7 +84,7 @@ def test_a_data_set_without_pixel_sizes_is_not_calibrated(dataset: Path, tmp_pat
 
 def test_a_folder_of_data_sets_is_wrapped_whole_and_names_do_not_clash(dataset: Path, tmp_path: Path) -> None:
     studies = wrap_images(dataset, tmp_path)
-    assert len(studies) == len({study.name for study in studies}) == 9
+    assert len(studies) == len({study.name for study in studies}) == 3 * len(SETS)
     assert all(path.is_file() for study in studies for path in study.files)
 
 
