@@ -1,4 +1,4 @@
-"""An examination: four to eight images of one fetus, each with its label, its view and the place of the lesion.
+"""An examination: five to eight images of one fetus, each with its label, its view and the place of the lesion.
 
 Frame and fetus come from two generators, so that what surrounds the anatomy (size of the frame, sector, uterus,
 machine, gain, depth, text, noise) cannot know the class: the same frame is drawn around any fetus.
@@ -61,11 +61,11 @@ VIEWS = {
     "sagittal head": View(
         draw_profile, 0.95, (0.0, 0.0, 180.0), {ANENCEPHALY: 1.0, ENCEPHALOCELE: 0.75, HOLOPROSENCEPHALY: 0.5}
     ),
-    "sagittal spine": View(draw_spine, 1.0, (0.0, 0.0, 180.0), {RACHISCHISIS: 0.85}),
+    "sagittal spine": View(draw_spine, 1.0, (0.0, 0.0, 180.0), {RACHISCHISIS: 0.9}),
     "axial spine": View(draw_vertebra, 1.0, (0.0, 0.0, 90.0, -90.0, 180.0), {RACHISCHISIS: 0.7}),
 }
 #: each examination begins with these, in any order, and goes on at random
-PROTOCOL = ("axial head", "coronal head", "sagittal head", "sagittal spine")
+PROTOCOL = ("axial head", "coronal head", "sagittal head", "sagittal spine", "axial spine")
 FURTHER_SHARES = {
     "axial head": 0.4,
     "coronal head": 0.15,
@@ -99,7 +99,7 @@ def examination(seed: int, patient: int) -> list[Shot]:
     """Plan the examination of one patient; at least one image shows what the fetus has."""
     rng = np.random.default_rng((seed, STREAM, 0, patient))
     fetus = draw_fetus(rng)
-    further = rng.choice(list(FURTHER_SHARES), int(rng.integers(0, 5)), p=list(FURTHER_SHARES.values()))
+    further = rng.choice(list(FURTHER_SHARES), int(rng.integers(0, 4)), p=list(FURTHER_SHARES.values()))
     views = [str(view) for view in rng.permutation([*PROTOCOL, *further])]
     shown = [_meets(rng, fetus, view) for view in views]
     if not any(shown) and fetus.label != NORMAL:

@@ -70,5 +70,5 @@ def draw_fetus(rng: Generator) -> Fetus:
         cleft_to=float(start + cleft),
         splay=float(rng.uniform(1.6, 2.6)),
         kinked=chance(rng, 0.35),
-        lemon=chance(rng, 0.65),
+        lemon=chance(rng, 0.75),
     )
