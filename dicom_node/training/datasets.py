@@ -82,15 +82,37 @@ class BiometryExample:
 
 @dataclass(frozen=True, slots=True)
 class AnomalyExample:
-    """A picture with the label of its table, and the box (x0, y0, x1, y1 in pixels) of the lesion where it is known."""
+    """A picture with its patient's label, and the box (x0, y0, x1, y1 in pixels) of the lesion where it is known."""
 
     picture: Picture
     label: str
     lesion: tuple[float, float, float, float] | None = None
 
+    @property
+    def shows(self) -> str:
+        """Say what the picture itself shows: a simulated one without a lesion's box is of a plane that misses it."""
+        return "normal" if self.picture.simulated and self.lesion is None else self.label
 
-Example = PlaneExample | StructureExample | BiometryExample | AnomalyExample
-Kind = TypeVar("Kind", PlaneExample, StructureExample, BiometryExample, AnomalyExample)
+
+Boxes = Mapping[str, tuple[float, float, float, float]]  #: by structure
+
+
+@dataclass(frozen=True, slots=True)
+class HeadExample:
+    """A mid-sagittal head, standard or not, with boxes that were found or drawn.
+
+    ``standard`` is None where nobody judged the plane. ``categories`` (normal, borderline, abnormal) are of simulated
+    changes, by structure.
+    """
+
+    picture: Picture
+    boxes: Boxes
+    standard: bool | None
+    categories: Mapping[str, str]
+
+
+Example = PlaneExample | StructureExample | BiometryExample | AnomalyExample | HeadExample
+Kind = TypeVar("Kind", PlaneExample, StructureExample, BiometryExample, AnomalyExample, HeadExample)
 
 
 def split_of(group: str, seed: int = SPLIT_SEED) -> Split:
@@ -137,9 +159,7 @@ def _planes(data_dir: Path) -> list[PlaneExample]:
 
 def read_structures(data_dir: Path) -> list[StructureExample]:
     """Read the standard planes of ``head_structures`` with their boxes."""
-    boxes: dict[str, dict[str, tuple[float, float, float, float]]] = {}
-    for row in _rows(data_dir / "head_structures" / "boxes.csv"):
-        boxes.setdefault(row["image"], {})[row["structure"]] = _box(row)
+    boxes = read_boxes(data_dir / "head_structures" / "boxes.csv")
     return _some(
         [
             StructureExample(
@@ -150,6 +170,42 @@ def read_structures(data_dir: Path) -> list[StructureExample]:
         ],
         data_dir,
     )
+
+
+def read_heads(data_dir: Path, boxes_table: Path) -> list[HeadExample]:
+    """Read all planes of ``head_structures`` with the boxes of a table; a head without boxes is left out.
+
+    Simulated planes are standard or not as the simulator meant it, which nobody judged.
+    """
+    folder = data_dir / "head_structures"
+    boxes = read_boxes(boxes_table)
+    categories: dict[str, dict[str, str]] = {}
+    for row in _rows(folder / "categories.csv"):
+        categories.setdefault(row["image"], {})[row["structure"]] = row["category"]
+    examples = []
+    for row in _rows(folder / "planes.csv"):
+        image = row["image"]
+        picture = _picture(data_dir, "head_structures", image, row.get("origin") or Path(image).stem)
+        standard = None if picture.simulated or image in categories else row["standard_plane"] == "1"
+        if image in boxes:
+            examples.append(HeadExample(picture, boxes[image], standard, categories.get(image, {})))
+    return _some(examples, data_dir)
+
+
+def read_head_pictures(data_dir: Path) -> list[Picture]:
+    """List all pictures of ``head_structures``."""
+    return [
+        _picture(data_dir, "head_structures", row["image"], Path(row["image"]).stem)
+        for row in _rows(data_dir / "head_structures" / "planes.csv")
+    ]
+
+
+def read_boxes(table: Path) -> dict[str, dict[str, tuple[float, float, float, float]]]:
+    """Read a table of boxes: image, structure, x_min, y_min, x_max, y_max in pixels."""
+    boxes: dict[str, dict[str, tuple[float, float, float, float]]] = {}
+    for row in _rows(table):
+        boxes.setdefault(row["image"], {})[row["structure"]] = _box(row)
+    return boxes
 
 
 def read_biometry(data_dir: Path) -> list[BiometryExample]:

@@ -39,18 +39,20 @@ def train(
     *,
     resume: bool = True,
     simulated_dir: Path | None = None,
+    models_dir: Path | None = None,
 ) -> Path:
     """Train a network by its recipe and give the path of its last checkpoint.
 
     With ``resume`` a run that was interrupted goes on after its last whole epoch. ``simulated_dir`` adds simulated
-    pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the recipe
-    validates on simulated patients; those it then does not train on.
+    pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the
+    recipe validates on simulated patients; those it then does not train on.
 
     :raises BadInput: no images, or the checkpoint in ``out_dir`` was made by another recipe.
     """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
     run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
     examples, simulated, valid = chosen(recipe, data_dir, simulated_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     if resume:
         run.restore()
     with _progress() as progress:
