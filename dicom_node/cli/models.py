@@ -45,7 +45,7 @@ def train(
     for recipe in recipes_for(task, network):
         folder = out / task / recipe.network
         simulated = simulated_images(out, recipe.simulated, recipe.simulated_seed)
-        checkpoint = run(recipe, data, folder, device, epochs=epochs, simulated_dir=simulated)
+        checkpoint = run(recipe, data, folder, device, epochs=epochs, simulated_dir=simulated, models_dir=MODELS)
         console.print(f"checkpoint, metrics and curves lie in {folder}")
         if ship:
             console.print(f"shipped: {export(recipe, checkpoint, MODELS, data)}")

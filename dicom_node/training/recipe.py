@@ -40,6 +40,16 @@ class Recipe(ABC, Generic[Kind]):
     seed: ClassVar[int] = 7
     better: ClassVar[str]  #: the validation figure to watch; higher is better
 
+    def prepare(
+        self, data_dir: Path, simulated_dir: Path | None, run_dir: Path, models_dir: Path | None, device: str
+    ) -> None:
+        """Make what reading needs and what takes long, once; it lies in ``run_dir`` and is found there again.
+
+        ``models_dir`` holds the shipped models, on whose answers a recipe may build.
+
+        :raises BadInput: it builds on a model, and ``models_dir`` is not given.
+        """
+
     @abstractmethod
     def read(self, data_dir: Path) -> Sequence[Kind]:
         """Read every example of a data folder."""

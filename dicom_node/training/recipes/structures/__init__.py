@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.training.recipes.structures.efficientnet_b4 import CropRecipe
 from dicom_node.training.recipes.structures.yolo11 import StructuresRecipe
 
-RECIPES = (StructuresRecipe(),)
+RECIPES = (StructuresRecipe(), CropRecipe())
