@@ -17,7 +17,7 @@ from dicom_node.training.datasets import (
     split_of,
 )
 from dicom_node.training.recipe import of_split, recipes_for
-from dicom_node.training.recipes.structures.yolo11 import moved_boxes
+from dicom_node.training.recipes.structures.detection import moved_boxes
 
 
 def table(path: Path, *rows: str) -> None:

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from dicom_node.training.recipes.structures.efficientnet_b4 import CropRecipe
-from dicom_node.training.recipes.structures.yolo11 import StructuresRecipe
+from dicom_node.training.recipes.structures.yolo11 import Yolo11Recipe
 
-RECIPES = (StructuresRecipe(), CropRecipe())
+RECIPES = (Yolo11Recipe(), CropRecipe())
