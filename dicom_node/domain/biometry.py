@@ -1,0 +1,242 @@
+"""What follows from measured sizes: age, weight and growth, each by a published equation, or the reason why not.
+
+All functions are pure. Ages are menstrual (gestational) ages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from statistics import median
+from typing import Literal
+
+from dicom_node.domain.biometry_equations import (
+    AGE_BY_LMP,
+    AGE_RANGE_WEEKS,
+    AGES,
+    COMPOSITE_AGES,
+    ESTIMATED_WEIGHT,
+    GROWTH_RANGE_WEEKS,
+    GROWTHS,
+    HADLOCK_1991,
+    RATIOS,
+    WEIGHT_GROWTH,
+    WEIGHT_GROWTH_RANGE_WEEKS,
+    WEIGHTS,
+    Equation,
+    percentile,
+    weight_z_score,
+)
+from dicom_node.domain.concept import Concept
+from dicom_node.domain.finding import Finding, Measurement
+from dicom_node.domain.frame import FrameReference
+
+DAYS_PER_WEEK = 7
+PREGNANCY_DAYS = 280  #: from the last menstrual period to the expected date of delivery
+LONGEST_PREGNANCY_DAYS = 44 * DAYS_PER_WEEK
+DISAGREEMENT = 0.15  #: of the median: frames further apart than this show two fetuses, or an error
+
+#: Sizes that the node measures otherwise than Hadlock did. A BPD from outer to outer edge is about a skull's thickness
+#: longer than his; an age from it would be too high by up to a week.
+MEASURED_OTHERWISE = {"BPD": "the BPD is measured outer to outer, but the equation wants outer to inner"}
+
+GESTATIONAL_AGE = Concept("18185-9", "LN", "Gestational Age")
+WEIGHT_PERCENTILE = Concept("11767-1", "LN", "EFW percentile rank")
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One quantity of one fetus: the median of what its frames gave, in millimetres."""
+
+    name: str
+    value_mm: float
+    values_mm: tuple[float, ...]
+    frames: tuple[FrameReference, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """A number that follows from sizes. ``unit`` is a UCUM code: ``d``, ``g``, ``1`` or ``{percentile}``.
+
+    ``concept`` says what it is, ``equation`` how it was computed (PS3.16 CID 12013 to 12016; None for a plain ratio),
+    ``sizes`` from which sizes. ``z_score`` comes with a percentile.
+    """
+
+    name: str
+    concept: Concept
+    value: float
+    unit: Literal["d", "g", "1", "{percentile}"]
+    equation: Concept | None
+    source: str | None
+    sizes: tuple[str, ...]
+    z_score: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotDerived:
+    """A number that would have been given, and why it is not."""
+
+    name: str
+    concept: Concept
+    reason: str
+
+
+Derivation = Derived | NotDerived
+
+
+def sizes_of(findings: Iterable[Finding]) -> dict[str, Size]:
+    """Choose one value per quantity: the median over the frames that were measured in millimetres.
+
+    A quantity in pixels has no value. One whose frames disagree (see :data:`DISAGREEMENT`) has none either;
+    :func:`contested` names it.
+    """
+    sizes = _gathered(findings)
+    return {name: size for name, size in sizes.items() if not _contested(size)}
+
+
+def contested(findings: Iterable[Finding]) -> dict[str, str]:
+    """Say for each quantity whose frames disagree by how much they do."""
+    return {
+        name: f"the frames disagree: {min(size.values_mm):.0f} to {max(size.values_mm):.0f} mm"
+        for name, size in _gathered(findings).items()
+        if _contested(size)
+    }
+
+
+def derive(sizes_mm: Mapping[str, float], age_by_dates_days: int | None = None) -> list[Derivation]:
+    """Give every age, weight, growth percentile and ratio that the sizes (HC, BPD, OFD, AC, FL; mm) allow.
+
+    Nothing is said of an equation whose sizes were not measured. Growth is told only against an age by dates
+    (:func:`age_by_dates`): against the age from the same sizes it would always look normal.
+    """
+    sizes = dict(sizes_mm)
+    composite = _first_possible(COMPOSITE_AGES, sizes)
+    weight = _first_possible(WEIGHTS, sizes)
+    said = [_age(equation, sizes) for equation in AGES if _measured(equation.sizes, sizes)]
+    if composite:
+        said.append(_age(composite, sizes))
+    if weight:
+        said.append(_weight(weight, sizes))
+    said += [
+        _ratio(concept, first, second, sizes) for concept, first, second in RATIOS if {first, second} <= set(sizes)
+    ]
+    if age_by_dates_days is not None:
+        said += _growth(sizes, age_by_dates_days, next((s for s in said if s.concept == ESTIMATED_WEIGHT), None))
+    return said
+
+
+def age_by_dates(on: date, last_menstrual_period: date | None, expected_delivery: date | None = None) -> Derivation:
+    """Give the age (days) on a day by the first day of the last menstrual period, or by the expected day of delivery.
+
+    The expected day is 280 days after that first day (Naegele's rule); it wins where both are known, because it is
+    what a clinic corrects after an early scan.
+    """
+    name = "GA by dates"
+    if expected_delivery is not None:
+        days = PREGNANCY_DAYS - (expected_delivery - on).days
+    elif last_menstrual_period is not None:
+        days = (on - last_menstrual_period).days
+    else:
+        return NotDerived(name, AGE_BY_LMP, "neither the last menstrual period nor the day of delivery is known")
+    if not 0 <= days <= LONGEST_PREGNANCY_DAYS:
+        return NotDerived(name, AGE_BY_LMP, f"the dates give an age of {days} days, which no pregnancy has")
+    return Derived(name, AGE_BY_LMP, float(days), "d", AGE_BY_LMP, None, ())
+
+
+def weeks_and_days(days: float) -> str:
+    """Write an age as people say it: ``20 w 3 d``."""
+    weeks, rest = divmod(round(days), DAYS_PER_WEEK)
+    return f"{weeks} w {rest} d"
+
+
+def _gathered(findings: Iterable[Finding]) -> dict[str, Size]:
+    measured: dict[str, list[Measurement]] = {}
+    for finding in findings:
+        if isinstance(finding, Measurement) and finding.unit == "mm":
+            measured.setdefault(finding.name, []).append(finding)
+    return {
+        name: Size(name, median(m.value for m in found), tuple(m.value for m in found), tuple(m.frame for m in found))
+        for name, found in measured.items()
+    }
+
+
+def _contested(size: Size) -> bool:
+    return max(size.values_mm) - min(size.values_mm) > DISAGREEMENT * size.value_mm
+
+
+def _measured(names: tuple[str, ...], sizes: Mapping[str, float]) -> bool:
+    return set(names) <= set(sizes)
+
+
+def _first_possible(equations: tuple[Equation, ...], sizes: Mapping[str, float]) -> Equation | None:
+    """Choose the first equation whose sizes are there and measured as it wants them."""
+    return next(
+        (e for e in equations if _measured(e.sizes, sizes) and not set(e.sizes) & set(MEASURED_OTHERWISE)), None
+    )
+
+
+def _age(equation: Equation, sizes: dict[str, float]) -> Derivation:
+    name = f"GA from {', '.join(equation.sizes)}"
+    concept = GESTATIONAL_AGE if len(equation.sizes) == 1 else equation.concept
+    for size in equation.sizes:
+        if size in MEASURED_OTHERWISE:
+            return NotDerived(name, concept, MEASURED_OTHERWISE[size])
+    weeks = equation(sizes)
+    if not AGE_RANGE_WEEKS[0] <= weeks <= AGE_RANGE_WEEKS[1]:
+        return NotDerived(name, concept, f"{weeks:.1f} weeks is {_outside(AGE_RANGE_WEEKS)}")
+    return Derived(name, concept, weeks * DAYS_PER_WEEK, "d", equation.concept, equation.source, equation.sizes)
+
+
+def _weight(equation: Equation, sizes: dict[str, float]) -> Derivation:
+    """Estimate the weight where each size is one of a fetus of 14 to 42 weeks.
+
+    The article gives no range of its own; outside that of the sizes nobody can say what the weight means.
+    """
+    for one in AGES:
+        (name,) = one.sizes
+        if name in equation.sizes and not AGE_RANGE_WEEKS[0] <= one(sizes) <= AGE_RANGE_WEEKS[1]:
+            reason = f"the {name} is that of {one(sizes):.1f} weeks, {_outside(AGE_RANGE_WEEKS)}"
+            return NotDerived("EFW", ESTIMATED_WEIGHT, reason)
+    return Derived("EFW", ESTIMATED_WEIGHT, equation(sizes), "g", equation.concept, equation.source, equation.sizes)
+
+
+def _growth(sizes: Mapping[str, float], age_days: int, weight: Derivation | None) -> list[Derivation]:
+    weeks = age_days / DAYS_PER_WEEK
+    said: list[Derivation] = []
+    for growth in GROWTHS:
+        if growth.size not in sizes:
+            continue
+        name = f"{growth.size} percentile"
+        if growth.size in MEASURED_OTHERWISE:
+            said.append(NotDerived(name, growth.concept, MEASURED_OTHERWISE[growth.size]))
+        elif not GROWTH_RANGE_WEEKS[0] <= weeks <= GROWTH_RANGE_WEEKS[1]:
+            said.append(NotDerived(name, growth.concept, f"{weeks:.1f} weeks is {_outside(GROWTH_RANGE_WEEKS)}"))
+        else:
+            z = growth.z_score(sizes[growth.size], weeks)
+            percent, code = percentile(z), growth.concept
+            said.append(Derived(name, code, percent, "{percentile}", code, growth.source, (growth.size,), z))
+    if isinstance(weight, Derived):
+        said.append(_weight_growth(weight, weeks))
+    return said
+
+
+def _weight_growth(weight: Derived, weeks: float) -> Derivation:
+    low, high = WEIGHT_GROWTH_RANGE_WEEKS
+    if not low <= weeks <= high:
+        reason = f"{weeks:.1f} weeks is {_outside(WEIGHT_GROWTH_RANGE_WEEKS)}"
+        return NotDerived("EFW percentile", WEIGHT_PERCENTILE, reason)
+    z = weight_z_score(weight.value, weeks)
+    return Derived(
+        "EFW percentile", WEIGHT_PERCENTILE, percentile(z), "{percentile}", WEIGHT_GROWTH, HADLOCK_1991, weight.sizes, z
+    )
+
+
+def _ratio(concept: Concept, first: str, second: str, sizes: Mapping[str, float]) -> Derivation:
+    if "BPD" in {first, second} and "OFD" not in {first, second}:
+        return NotDerived(concept.meaning, concept, MEASURED_OTHERWISE["BPD"])
+    return Derived(concept.meaning, concept, sizes[first] / sizes[second], "1", None, None, (first, second))
+
+
+def _outside(range_weeks: tuple[float, float]) -> str:
+    return f"outside the {range_weeks[0]:g} to {range_weeks[1]:g} weeks that the equation was made for"
