@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from dicom_node.inference.letterbox import normalised
-from dicom_node.tasks.biometry.geometry import Array, Ellipse, distance, draw, shaft
+from dicom_node.tasks.biometry.geometry import Array, Ellipse, coverage, distance, draw, shaft
 from dicom_node.tasks.biometry.net import REGIONS, BiometryNet
 from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved
 from dicom_node.training.datasets import BiometryExample, read_biometry
@@ -87,14 +87,14 @@ class BiometryRecipe(Recipe[BiometryExample]):
         return KeptShape(picture, REGIONS.index(example.region), points, sure_edge(example))
 
     def sample(self, kept: KeptShape, rng: np.random.Generator, *, augment: bool) -> dict[str, Any]:
-        """Place the picture and draw its mask in the same place."""
+        """Place the picture and draw its mask in the same place; a pixel on the edge is as much inside as it is."""
         changes = CHANGES if augment else AS_IT_IS
         grey, matrix = changes.place(kept.picture, self.width, self.height, rng)
         points = moved(kept.points, matrix)
         if REGIONS[kept.region] == "femur":
             points = shaft(points, max(SHAFT_WIDTH * distance(points), SHAFT_WIDTH_FLOOR_PX))
         masks = np.zeros((len(REGIONS), self.height, self.width), dtype=np.float32)
-        masks[kept.region] = draw(points, self.width, self.height)
+        masks[kept.region] = coverage(points, self.width, self.height)
         known = np.ones((self.height, self.width), dtype=np.float32)
         if not kept.sure_edge:
             inner, outer = (points.mean(axis=0) + share * (points - points.mean(axis=0)) for share in EDGES)

@@ -5,6 +5,7 @@ import pytest
 
 from dicom_node.tasks.biometry.geometry import (
     Ellipse,
+    coverage,
     distance,
     draw,
     ellipse_perimeter,
@@ -91,3 +92,12 @@ def test_the_largest_piece_is_kept() -> None:
     mask[2:5, 2:5] = 1
     mask[10:30, 10:30] = 1
     assert largest_piece(mask).sum() == 400
+
+
+def test_a_covered_ellipse_has_its_area_and_a_drawn_one_is_half_a_pixel_wider() -> None:
+    ellipse = Ellipse.of((40.3, 30.8), 25.0, 20.0, 33.0)
+    covered = coverage(ellipse.outline(256), 80, 60)
+    assert covered.sum() == pytest.approx(np.pi * 25.0 * 20.0, rel=0.01)
+    assert covered.max() == 1.0
+    assert ((covered > 0) & (covered < 1)).any()
+    assert draw(ellipse.outline(256), 80, 60).sum() > 1.03 * covered.sum()
