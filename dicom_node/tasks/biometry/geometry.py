@@ -153,5 +153,5 @@ def coverage(outline: Array, width: int, height: int, fineness: int = 8) -> npt.
     A mask of :func:`draw` is about half a pixel too wide on every side, because OpenCV fills each pixel that the
     outline touches; on a small picture that is more than half a per cent of a head.
     """
-    fine = draw(outline * fineness, width * fineness, height * fineness)
-    return np.asarray(cv2.resize(fine.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA))
+    fine = draw(outline * fineness, width * fineness, height * fineness) * np.uint8(255)
+    return np.asarray(cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA).astype(np.float32) / 255.0)
