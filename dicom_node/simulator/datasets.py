@@ -1,25 +1,28 @@
 """Simulated data sets on disk, in the folders and tables that the training recipes read real ones from.
 
-head_structures/     images/, planes.csv, boxes.csv
-head_circumference/  images/, labels.csv
-planes/              images/, labels.csv
-biometry_landmarks/  landmarks.csv, which names images of planes/
-brain_anomalies/     images/, labels.csv, lesions.csv (boxes, which only the simulated set has)
+head_structures/       images/, planes.csv, boxes.csv
+structure_categories/  images/, planes.csv, boxes.csv, categories.csv (which no real set has)
+head_circumference/    images/, labels.csv
+planes/                images/, labels.csv
+biometry_landmarks/    landmarks.csv, which names images of planes/
+brain_anomalies/       images/, labels.csv, lesions.csv (boxes, which only the simulated set has)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.random import Generator
 
-from dicom_node.simulator.anomalies.dataset import write_brain_anomalies
-from dicom_node.simulator.files import Row, save_image, write_table
+from dicom_node.simulator.anomalies.dataset import BRAIN_ANOMALIES
+from dicom_node.simulator.files import Row, save_image
+from dicom_node.simulator.head_condition import draw_condition
 from dicom_node.simulator.phantoms import ANATOMIES
 from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_BRAIN, FETAL_FEMUR, PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
+from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, no_progress, write_set
 from dicom_node.simulator.surroundings import chance
 
 STANDARD_SHARE = 0.77  #: of the mid-sagittal heads; the others are oblique and have no boxes
@@ -29,6 +32,7 @@ REGIONS = {FETAL_BRAIN: "head", FETAL_ABDOMEN: "abdomen", FETAL_FEMUR: "femur"}
 
 PLANES_HEADER = ("image", "width", "height", "standard_plane", "subset")
 BOXES_HEADER = ("image", "structure", "x_min", "y_min", "x_max", "y_max")
+CATEGORIES_HEADER = ("image", "structure", "category", "absent", "size_mm")
 CIRCUMFERENCE_HEADER = (
     *("image", "fetus", "pixel_size_mm", "hc_mm", "ellipse_cx_px", "ellipse_cy_px"),
     *("semi_major_px", "semi_minor_px", "major_axis_deg"),
@@ -42,14 +46,14 @@ LANDMARKS_HEADER = (
 )
 
 
-def write_dataset(out: Path, counts: Mapping[str, int], seed: int) -> None:
-    """Write `counts` images of each named set (a key of SETS) under `out`.
+def write_dataset(out: Path, counts: Mapping[str, int], seed: int, advance: Advance = no_progress) -> None:
+    """Write `counts` images of each named set (a key of SETS) under `out`; `advance` is called after each image.
 
     The same seed writes the same files. An image's seed does not depend on the count, so a larger set contains
-    the smaller one.
+    the smaller one. From 100 images of a set on, all processors draw.
     """
     for name, count in counts.items():
-        SETS[name](out, count, seed)
+        write_set(SETS[name], out, count, seed, advance=advance)
 
 
 def value_mm(phantom: PhantomImage) -> float:
@@ -59,61 +63,83 @@ def value_mm(phantom: PhantomImage) -> float:
     return float((np.pi * sum(lengths) / 2.0 if is_round else lengths[0]) * phantom.mm_per_px)
 
 
-def _write_head_structures(out: Path, count: int, seed: int) -> None:
-    folder = out / "head_structures"
-    planes: list[Row] = []
-    boxes: list[Row] = []
-    for number, rng in _generators(count, seed, stream=1):
-        phantom = sagittal_head(rng, standard=chance(rng, STANDARD_SHARE))
-        name = save_image(folder, f"sim{number:05d}", phantom.pixels)
-        height, width = phantom.pixels.shape
-        planes.append((name, width, height, int(phantom.standard_plane), "simulated"))
-        boxes.extend((name, structure, *(round(edge) for edge in box)) for structure, box in phantom.boxes.items())
-    write_table(folder / "planes.csv", PLANES_HEADER, planes)
-    write_table(folder / "boxes.csv", BOXES_HEADER, boxes)
+def _generator(seed: int, stream: int, number: int) -> Generator:
+    return np.random.default_rng((seed, stream, number))
 
 
-def _write_head_circumference(out: Path, count: int, seed: int) -> None:
-    folder = out / "head_circumference"
-    rows: list[Row] = []
-    for number, rng in _generators(count, seed, stream=2):
-        phantom = ANATOMIES["axial_head"](rng)
-        ellipse = phantom.ellipse
-        if ellipse is None:
-            continue
-        name = save_image(folder, f"sim{number:05d}_HC", phantom.pixels)
-        shape = (ellipse.cx_px, ellipse.cy_px, ellipse.semi_major_px, ellipse.semi_minor_px, ellipse.angle_deg)
-        hc_mm = round(phantom.measurements_mm["HC"], 2)
-        rows.append((name, f"sim{number:05d}", round(phantom.mm_per_px, 9), hc_mm, *(round(v, 2) for v in shape)))
-    write_table(folder / "labels.csv", CIRCUMFERENCE_HEADER, rows)
+def _head_structures(out: Path, seed: int, number: int) -> Rows:
+    rng = _generator(seed, 1, number)
+    return _sagittal_rows(out, "head_structures", number, sagittal_head(rng, standard=chance(rng, STANDARD_SHARE)))
 
 
-def _write_planes(out: Path, count: int, seed: int) -> None:
-    labels: list[Row] = []
+def _structure_categories(out: Path, seed: int, number: int) -> Rows:
+    rng = _generator(seed, 5, number)
+    phantom = sagittal_head(rng, condition=draw_condition(rng))
+    rows = _sagittal_rows(out, "structure_categories", number, phantom)
+    name = rows["structure_categories/planes.csv"][0][0]
+    sizes = phantom.measurements_mm
+    categories: list[Row] = [
+        (
+            name,
+            structure,
+            category,
+            int(structure not in sizes),
+            round(sizes[structure], 2) if structure in sizes else "",
+        )
+        for structure, category in phantom.categories.items()
+    ]
+    return {**rows, "structure_categories/categories.csv": categories}
+
+
+def _sagittal_rows(out: Path, folder: str, number: int, phantom: PhantomImage) -> Rows:
+    name = save_image(out / folder, f"sim{number:05d}", phantom.pixels)
+    height, width = phantom.pixels.shape
+    boxes: list[Row] = [(name, structure, *(round(edge) for edge in box)) for structure, box in phantom.boxes.items()]
+    planes: list[Row] = [(name, width, height, int(phantom.standard_plane), "simulated")]
+    return {f"{folder}/planes.csv": planes, f"{folder}/boxes.csv": boxes}
+
+
+def _head_circumference(out: Path, seed: int, number: int) -> Rows:
+    phantom = ANATOMIES["axial_head"](_generator(seed, 2, number))
+    ellipse = phantom.ellipse
+    if ellipse is None:
+        return {}
+    name = save_image(out / "head_circumference", f"sim{number:05d}_HC", phantom.pixels)
+    shape = (ellipse.cx_px, ellipse.cy_px, ellipse.semi_major_px, ellipse.semi_minor_px, ellipse.angle_deg)
+    hc_mm = round(phantom.measurements_mm["HC"], 2)
+    row: Row = (name, f"sim{number:05d}", round(phantom.mm_per_px, 9), hc_mm, *(round(v, 2) for v in shape))
+    return {"head_circumference/labels.csv": [row]}
+
+
+def _planes(out: Path, seed: int, number: int) -> Rows:
+    rng = _generator(seed, 3, number)
+    phantom = ANATOMIES[str(rng.choice(list(PLANES_MIX), p=list(PLANES_MIX.values())))](rng)
+    patient = f"sim{number // IMAGES_PER_PATIENT:05d}"
+    name = save_image(out / "planes", f"sim{number:05d}", phantom.pixels)
+    height, width = phantom.pixels.shape
+    label: Row = (name, patient, phantom.plane, phantom.brain_plane, "Simulator", width, height, "native", 1)
     landmarks: list[Row] = []
-    for number, rng in _generators(count, seed, stream=3):
-        phantom = ANATOMIES[str(rng.choice(list(PLANES_MIX), p=list(PLANES_MIX.values())))](rng)
-        patient = f"sim{number // IMAGES_PER_PATIENT:05d}"
-        name = save_image(out / "planes", f"sim{number:05d}", phantom.pixels)
-        height, width = phantom.pixels.shape
-        labels.append((name, patient, phantom.plane, phantom.brain_plane, "Simulator", width, height, "native", 1))
-        if phantom.landmarks:
-            ends = [round(v, 1) for axis in phantom.landmarks.values() for point in axis for v in point]
-            axes: Row = (*ends, *[""] * (8 - len(ends)))
-            measured = (round(phantom.mm_per_px, 6), round(value_mm(phantom), 2))
-            landmarks.append((name, patient, REGIONS[phantom.plane], *axes, *measured))
-    write_table(out / "planes" / "labels.csv", LABELS_HEADER, labels)
-    write_table(out / "biometry_landmarks" / "landmarks.csv", LANDMARKS_HEADER, landmarks)
+    if phantom.landmarks:
+        ends = [round(v, 1) for axis in phantom.landmarks.values() for point in axis for v in point]
+        axes: Row = (*ends, *[""] * (8 - len(ends)))
+        measured = (round(phantom.mm_per_px, 6), round(value_mm(phantom), 2))
+        landmarks.append((name, patient, REGIONS[phantom.plane], *axes, *measured))
+    return {"planes/labels.csv": [label], "biometry_landmarks/landmarks.csv": landmarks}
 
 
-def _generators(count: int, seed: int, stream: int) -> Iterator[tuple[int, Generator]]:
-    for number in range(count):
-        yield number, np.random.default_rng((seed, stream, number))
+def _sagittal_tables(folder: str) -> dict[str, tuple[str, ...]]:
+    return {f"{folder}/planes.csv": PLANES_HEADER, f"{folder}/boxes.csv": BOXES_HEADER}
 
 
-SETS: dict[str, Callable[[Path, int, int], None]] = {
-    "head_structures": _write_head_structures,
-    "head_circumference": _write_head_circumference,
-    "planes": _write_planes,  # with its biometry_landmarks
-    "brain_anomalies": write_brain_anomalies,
+SETS: dict[str, SimulatedSet] = {
+    "head_structures": SimulatedSet(_sagittal_tables("head_structures"), _head_structures),
+    "structure_categories": SimulatedSet(
+        {**_sagittal_tables("structure_categories"), "structure_categories/categories.csv": CATEGORIES_HEADER},
+        _structure_categories,
+    ),
+    "head_circumference": SimulatedSet({"head_circumference/labels.csv": CIRCUMFERENCE_HEADER}, _head_circumference),
+    "planes": SimulatedSet(
+        {"planes/labels.csv": LABELS_HEADER, "biometry_landmarks/landmarks.csv": LANDMARKS_HEADER}, _planes
+    ),
+    "brain_anomalies": BRAIN_ANOMALIES,
 }

@@ -63,8 +63,9 @@ class PhantomImage:
     brain_plane: str = NOT_A_BRAIN
     standard_plane: bool = True
     boxes: dict[str, Box] = field(default_factory=dict)  #: structure -> (x0, y0, x1, y1)
+    categories: dict[str, str] = field(default_factory=dict)  #: structure -> normal, borderline or abnormal
     ellipse: HeadEllipse | None = None  #: outer outline of skull or abdomen
     landmarks: dict[str, tuple[Point, Point]] = field(default_factory=dict)  #: axis1, axis2: end points
-    measurements_mm: dict[str, float] = field(default_factory=dict)  #: HC, BPD, OFD, AC, FL
+    measurements_mm: dict[str, float] = field(default_factory=dict)  #: HC, BPD, OFD, AC, FL; or sizes of structures
     mask: GreyImage | None = None  #: shape (H, W), 255 inside head, abdomen or femur shaft
     weeks: float | None = None  #: gestational age the sizes were drawn for

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
+from dicom_node.simulator.head_condition import HeadCondition
 from dicom_node.simulator.records import MID_SAGITTAL_HEAD, Box, PhantomImage
 from dicom_node.simulator.speckle import render
 from dicom_node.simulator.surroundings import bounding_box, burn_in, chance, convex_view, machine, streaky
@@ -38,10 +39,17 @@ LAYOUT = {
     "nasal_tip": ((1.66, -1.21, 0.32, 0.10), (0.06, 0.03, 0.07, 0.02)),
 }
 THALAMI_WIDTH_MM = 5.6
+NORMAL_NUCHAL = 0.25  #: thickest of the usual layout, units of thalami width
 
 
-def sagittal_head(rng: Generator, *, standard: bool = True) -> PhantomImage:
-    """Draw a mid-sagittal head; with `standard=False` an oblique or cut-off one, without boxes."""
+OPENING = 0.72  #: of a slit's box between its walls
+
+
+def sagittal_head(rng: Generator, *, standard: bool = True, condition: HeadCondition | None = None) -> PhantomImage:
+    """Draw a mid-sagittal head; with `standard=False` an oblique or cut-off one, without boxes.
+
+    With a `condition` the nine structures have its sizes, and the picture tells their categories.
+    """
     width, height = int(rng.integers(600, 760)), int(rng.integers(455, 515))
     mirrored = chance(rng, 0.5)
     unit = width * np.clip(rng.normal(0.133, 0.017), 0.095, 0.165)
@@ -54,17 +62,31 @@ def sagittal_head(rng: Generator, *, standard: bool = True) -> PhantomImage:
     )
     canvas = Canvas(width, height, convex_view(rng, width, height, face_and_brain), rng)
     draft = _draft(rng)
+    if condition is not None:
+        _reshape(draft, condition)
     _body_and_wall(canvas, pose)
-    outlines = _head(canvas, pose, draft, standard=standard)
-    outlines["nuchal_translucency"] = _nuchal_translucency(canvas, pose)
+    outlines = _head(canvas, pose, draft, standard=standard, condition=condition)
+    outlines["nuchal_translucency"] = _nuchal_translucency(canvas, pose, condition, _bulge(draft))
     scanner = streaky(machine(rng, width), rng.uniform(1.3, 2.4))
     pixels = burn_in(render(canvas.scene(), canvas.sector, scanner, rng), rng)
+    thalami_width_mm = THALAMI_WIDTH_MM * rng.uniform(0.85, 1.15)
+    boxes = _boxes(outlines, width, height) if standard else {}
+    categories: dict[str, str] = {}
+    sizes_mm: dict[str, float] = {}
+    if condition is not None:
+        thalami_width_mm = condition.thalami_width_mm
+        categories = {
+            name: told for name, told in condition.categories.items() if name in boxes or condition.lacks(name)
+        }
+        sizes_mm = {name: size for name, size in condition.sizes_mm.items() if size is not None and name in boxes}
     return PhantomImage(
         pixels=pixels,
         plane=MID_SAGITTAL_HEAD,
-        mm_per_px=float(THALAMI_WIDTH_MM * rng.uniform(0.85, 1.15) / unit),
+        mm_per_px=float(thalami_width_mm / unit),
         standard_plane=standard,
-        boxes=_boxes(outlines, width, height) if standard else {},
+        boxes=boxes,
+        categories=categories,
+        measurements_mm=sizes_mm,
         weeks=float(rng.uniform(11.0, 14.0)),
     )
 
@@ -78,10 +100,35 @@ def _draft(rng: Generator) -> dict[str, Points]:
     return draft
 
 
+def _reshape(draft: dict[str, Points], condition: HeadCondition) -> None:
+    """Give the drafted structures the sizes of a condition; what grows, grows away from its neighbour."""
+    for name in ("thalami", "midbrain"):
+        draft[name][3] = condition.units(name)
+    for name in ("nasal_bone", "nasal_tip"):
+        if not condition.lacks(name):
+            draft[name][2] = condition.units(name) / 0.9  # the echo fills nine tenths of its box
+    skin = draft["nasal_skin"]
+    thicker = condition.units("nasal_skin") - skin[3]
+    skin[1], skin[3] = skin[1] - thicker / 2.0, skin[3] + thicker
+    draft["nasal_tip"][1] -= max(thicker, 0.0) / 2.0
+    for name in ("fourth_ventricle", "cisterna_magna"):
+        if not condition.lacks(name):
+            draft[name][3] = condition.units(name) / OPENING
+    draft["cisterna_magna"][1] += max(draft["cisterna_magna"][3] - LAYOUT["cisterna_magna"][0][3], 0.0) / 2.0
+
+
+def _bulge(draft: dict[str, Points]) -> float:
+    """How far a wide cisterna magna pushes the back of the head out."""
+    _, y, _, height = draft["cisterna_magna"]
+    return max(float(y + height / 2.0) - 1.71, 0.0) if height > 0.42 else 0.0  # noqa: PLR2004 - the widest of a normal layout
+
+
 def _boxes(outlines: dict[str, Points], width: int, height: int) -> dict[str, Box]:
     """Boxes cut to the frame; a structure of which under half lies in the frame is not marked."""
     boxes: dict[str, Box] = {}
     for name in STRUCTURES:
+        if name not in outlines:
+            continue
         x0, y0, x1, y1 = bounding_box(outlines[name])
         cut = (max(x0, 0.0), max(y0, 0.0), min(x1, width - 1.0), min(y1, height - 1.0))
         seen = max(cut[2] - cut[0], 0.0) * max(cut[3] - cut[1], 0.0)
@@ -119,8 +166,10 @@ def _body_and_wall(canvas: Canvas, pose: Pose) -> None:
         canvas.surface(pose.to_px(fibre), rng.uniform(-2.0, 5.0), 0.04 * pose.unit_px, gaps=0.3)
 
 
-def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: bool) -> dict[str, Points]:
-    """Cranium, brain and face; returns the outline of each of eight structures in image coordinates."""
+def _head(
+    canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: bool, condition: HeadCondition | None = None
+) -> dict[str, Points]:
+    """Cranium, brain and face; returns the outline of each of eight structures (that is there) in the image."""
     rng, unit = canvas.rng, pose.unit_px
     skull = arc(-0.3, -0.3, rng.normal(1.62, 0.08), rng.normal(2.05, 0.08), 0.0, 360.0)
     canvas.tissue(pose.to_px(skull), rng.uniform(-19.0, -12.0), texture_db=4.5, texture_px=0.09 * unit)
@@ -149,17 +198,23 @@ def _head(canvas: Canvas, pose: Pose, draft: dict[str, Points], *, standard: boo
         "thalami": _dark_oval(canvas, pose, draft["thalami"], rng.uniform(-26.0, -17.0)),
         "midbrain": _dark_oval(canvas, pose, draft["midbrain"], rng.uniform(-28.0, -19.0)),
     }
-    outlines["fourth_ventricle"] = _walled_slit(
-        canvas, pose, draft["fourth_ventricle"], upper_db=rng.uniform(4.0, 12.0)
-    )
-    outlines["cisterna_magna"] = _walled_slit(canvas, pose, draft["cisterna_magna"], upper_db=rng.uniform(0.0, 9.0))
+    absent = {name for name in STRUCTURES if condition is not None and condition.lacks(name)}
+    for name, upper_db in (("fourth_ventricle", (4.0, 12.0)), ("cisterna_magna", (0.0, 9.0))):
+        if name not in absent:
+            outlines[name] = _walled_slit(canvas, pose, draft[name], upper_db=rng.uniform(*upper_db))
     occiput = curve([[-1.25, 1.25], [-0.7, 1.6], [0.0, 1.73], [0.75, 1.75], [1.3, 1.72]])
+    occiput[:, 1] += _bulge(draft) * np.exp(-(((occiput[:, 0] - 0.36) / 0.8) ** 2))
     canvas.surface(pose.to_px(occiput), rng.uniform(10.0, 19.0), 0.075 * unit, directivity=2.5, gaps=0.2, loss_db=0.1)
-    outlines["palate"] = _palate(canvas, pose, draft["palate"])
+    gap = 0.0 if condition is None else condition.units("palate")
+    outlines["palate"] = _palate(canvas, pose, draft["palate"], gap)
     shown = 1.0 if standard else 0.0
-    outlines["nasal_bone"] = _dash(canvas, pose, draft["nasal_bone"], shown * rng.uniform(13.0, 20.0), 0.55)
-    outlines["nasal_skin"] = _dash(canvas, pose, draft["nasal_skin"], shown * rng.uniform(8.0, 16.0), 0.5)
-    outlines["nasal_tip"] = _dash(canvas, pose, draft["nasal_tip"], shown * rng.uniform(8.0, 16.0), 0.5)
+    for name, level, fill in (
+        ("nasal_bone", (13.0, 20.0), 0.55),
+        ("nasal_skin", (8.0, 16.0), 0.5),
+        ("nasal_tip", (8.0, 16.0), 0.5),
+    ):
+        if name not in absent:
+            outlines[name] = _dash(canvas, pose, draft[name], shown * rng.uniform(*level), fill)
     return outlines
 
 
@@ -208,8 +263,11 @@ def _walled_slit(canvas: Canvas, pose: Pose, draft: Points, *, upper_db: float) 
     return pose.to_px([[x - width / 2, y - height / 2], [x + width / 2, y + height / 2]])
 
 
-def _palate(canvas: Canvas, pose: Pose, draft: Points) -> Points:
-    """Maxilla and palate: a bright wedge, two limbs that meet at the front, mandible texture between."""
+def _palate(canvas: Canvas, pose: Pose, draft: Points, gap: float = 0.0) -> Points:
+    """Maxilla and palate: a bright wedge, two limbs that meet at the front, mandible texture between.
+
+    `gap` is how much of the upper limb, the palate itself, is missing in its middle.
+    """
     rng = canvas.rng
     x, y, width, height = draft
     left, right, top, bottom = x - width / 2, x + width / 2, y - height / 2, y + height / 2
@@ -221,14 +279,24 @@ def _palate(canvas: Canvas, pose: Pose, draft: Points) -> Points:
     lower = curve([[left + 0.2 * width, bottom], [x + 0.15 * width, y + 0.3 * height], [right, y + 0.2 * height]])
     front = curve([[ridge, top + 0.08 * height], [right - 0.1 * width, y], [right, bottom - 0.2 * height]])
     for limb, level in ((upper, 19.0), (lower, 9.0), (front, 15.0)):
-        canvas.surface(
-            pose.to_px(limb),
-            level + rng.uniform(-5.0, 2.0),
-            rng.uniform(0.08, 0.14) * pose.unit_px,
-            gaps=0.1,
-            loss_db=0.1,
-        )
+        level_db, thickness_px = level + rng.uniform(-5.0, 2.0), rng.uniform(0.08, 0.14) * pose.unit_px
+        for part in _broken(limb, gap) if limb is upper else [limb]:
+            canvas.surface(pose.to_px(part), level_db, thickness_px, gaps=0.1, loss_db=0.1)
+    if gap > 0.0:
+        middle = upper[len(upper) // 2]
+        hole = pose.to_px(arc(middle[0], middle[1], gap * 0.5, gap * 0.5))
+        canvas.tissue(hole, rng.uniform(-40.0, -30.0), softness_px=1.5)
     return pose.to_px([[left, top], [right, bottom]])
+
+
+def _broken(line: Points, gap: float) -> list[Points]:
+    """Give a line without a stretch of length `gap` in its middle."""
+    if gap <= 0.0:
+        return [line]
+    middle = line[len(line) // 2]
+    near = np.linalg.norm(line - middle, axis=1) < gap / 2.0
+    first, last = int(np.flatnonzero(near)[0]), int(np.flatnonzero(near)[-1])
+    return [part for part in (line[: first + 1], line[last:]) if len(part) > 1]
 
 
 def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float) -> Points:
@@ -242,11 +310,19 @@ def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float
     return pose.to_px([[x - width / 2, y - height / 2], [x + width / 2, y + height / 2]])
 
 
-def _nuchal_translucency(canvas: Canvas, pose: Pose) -> Points:
-    """Draw the dark band behind the neck between two long bright membranes, skin below and soft tissue above."""
+def _nuchal_translucency(
+    canvas: Canvas, pose: Pose, condition: HeadCondition | None = None, bulge: float = 0.0
+) -> Points:
+    """Draw the dark band behind the neck between two long bright membranes, skin below and soft tissue above.
+
+    Its greatest thickness is a condition's; a thick one swells away from the neck, and `bulge` moves it all.
+    """
     rng = canvas.rng
     start, length = rng.normal(0.12, 0.15), np.clip(rng.normal(3.1, 0.8), 1.4, 5.0)
     level, thickness = rng.normal(1.9, 0.07), rng.uniform(0.13, 0.24)
+    if condition is not None:
+        thickness = condition.units("nuchal_translucency")
+        level += bulge + max(thickness - NORMAL_NUCHAL, 0.0) / 2.0
     x = np.linspace(start, start + length, 40)
     sag = rng.normal(0.05, 0.04) * np.sin(np.linspace(0.0, np.pi, 40)) - rng.normal(0.05, 0.05) * np.linspace(
         0.0, 1.0, 40

@@ -8,10 +8,16 @@ import pytest
 from PIL import Image
 
 from dicom_node.simulator.datasets import SETS, write_dataset
+from dicom_node.simulator.sets import write_set
 
 TABLES = {
     "head_structures/planes.csv": "image,width,height,standard_plane,subset",
     "head_structures/boxes.csv": "image,structure,x_min,y_min,x_max,y_max",
+    "structure_categories/planes.csv": "image,width,height,standard_plane,subset",
+    "structure_categories/boxes.csv": "image,structure,x_min,y_min,x_max,y_max",
+    "structure_categories/categories.csv": "image,structure,category,absent,size_mm",
+    "brain_anomalies/labels.csv": "image,label,patient,is_augmented_copy,view,weeks",
+    "brain_anomalies/lesions.csv": "image,x_min,y_min,x_max,y_max",
     "head_circumference/labels.csv": (
         "image,fetus,pixel_size_mm,hc_mm,ellipse_cx_px,ellipse_cy_px,semi_major_px,semi_minor_px,major_axis_deg"
     ),
@@ -69,3 +75,16 @@ def test_a_larger_set_contains_the_smaller_one(dataset: Path, tmp_path: Path) ->
     write_dataset(tmp_path, dict.fromkeys(SETS, 2), seed=11)
     for image in (tmp_path / "planes/images").iterdir():
         assert image.read_bytes() == (dataset / "planes/images" / image.name).read_bytes()
+
+
+def test_several_processes_write_the_same_files(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        write_set(SETS["brain_anomalies"], tmp_path / str(processes), 6, 1, processes=processes)
+    for path in (tmp_path / "1").rglob("*.*"):
+        assert path.read_bytes() == (tmp_path / "2" / path.relative_to(tmp_path / "1")).read_bytes()
+
+
+def test_progress_is_told_image_by_image(tmp_path: Path) -> None:
+    told: list[None] = []
+    write_dataset(tmp_path, {"planes": 2, "brain_anomalies": 3}, 1, lambda: told.append(None))
+    assert len(told) == 5
