@@ -1,11 +1,12 @@
 """Simulated data sets on disk, in the folders and tables that the training recipes read real ones from.
 
-head_structures/       images/, planes.csv, boxes.csv
-structure_categories/  images/, planes.csv, boxes.csv, categories.csv (which no real set has)
-head_circumference/    images/, labels.csv
-planes/                images/, labels.csv
-biometry_landmarks/    landmarks.csv, which names images of planes/
-brain_anomalies/       images/, labels.csv, lesions.csv (boxes, which only the simulated set has)
+head_structures/     images/, planes.csv, boxes.csv; with the set `structure_categories` also categories.csv
+head_circumference/  images/, labels.csv
+planes/              images/, labels.csv
+biometry_landmarks/  landmarks.csv, which names images of planes/
+brain_anomalies/     images/, labels.csv, lesions.csv
+
+categories.csv and lesions.csv (boxes) hold what only simulated sets can have.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ import numpy as np
 from numpy.random import Generator
 
 from dicom_node.simulator.anomalies.dataset import BRAIN_ANOMALIES
-from dicom_node.simulator.files import Row, save_image
+from dicom_node.simulator.files import Row, save_image, write_table
 from dicom_node.simulator.head_condition import draw_condition
 from dicom_node.simulator.phantoms import ANATOMIES
 from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_BRAIN, FETAL_FEMUR, PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
-from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, no_progress, write_set
+from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, draw_set, no_progress
 from dicom_node.simulator.surroundings import chance
 
 STANDARD_SHARE = 0.77  #: of the mid-sagittal heads; the others are oblique and have no boxes
@@ -30,6 +31,7 @@ PLANES_MIX = {"axial_head": 0.4, "abdomen": 0.15, "femur": 0.15, "thorax": 0.15,
 IMAGES_PER_PATIENT = 3
 REGIONS = {FETAL_BRAIN: "head", FETAL_ABDOMEN: "abdomen", FETAL_FEMUR: "femur"}
 
+PLANES, BOXES, CATEGORIES = (f"head_structures/{table}.csv" for table in ("planes", "boxes", "categories"))
 PLANES_HEADER = ("image", "width", "height", "standard_plane", "subset")
 BOXES_HEADER = ("image", "structure", "x_min", "y_min", "x_max", "y_max")
 CATEGORIES_HEADER = ("image", "structure", "category", "absent", "size_mm")
@@ -52,8 +54,14 @@ def write_dataset(out: Path, counts: Mapping[str, int], seed: int, advance: Adva
     The same seed writes the same files. An image's seed does not depend on the count, so a larger set contains
     the smaller one. From 100 images of a set on, all processors draw.
     """
+    headers: dict[str, tuple[str, ...]] = {}
+    rows: dict[str, list[Row]] = {}
     for name, count in counts.items():
-        write_set(SETS[name], out, count, seed, advance=advance)
+        headers |= SETS[name].tables
+        for path, added in draw_set(SETS[name], out, count, seed, advance=advance).items():
+            rows.setdefault(path, []).extend(added)  # two sets may share a folder and its tables
+    for path, header in headers.items():
+        write_table(out / path, header, rows[path])
 
 
 def value_mm(phantom: PhantomImage) -> float:
@@ -69,14 +77,14 @@ def _generator(seed: int, stream: int, number: int) -> Generator:
 
 def _head_structures(out: Path, seed: int, number: int) -> Rows:
     rng = _generator(seed, 1, number)
-    return _sagittal_rows(out, "head_structures", number, sagittal_head(rng, standard=chance(rng, STANDARD_SHARE)))
+    return _sagittal_rows(out, f"sim{number:05d}", sagittal_head(rng, standard=chance(rng, STANDARD_SHARE)))
 
 
 def _structure_categories(out: Path, seed: int, number: int) -> Rows:
     rng = _generator(seed, 5, number)
     phantom = sagittal_head(rng, condition=draw_condition(rng))
-    rows = _sagittal_rows(out, "structure_categories", number, phantom)
-    name = rows["structure_categories/planes.csv"][0][0]
+    rows = _sagittal_rows(out, f"simc{number:05d}", phantom)
+    name = rows[PLANES][0][0]
     sizes = phantom.measurements_mm
     categories: list[Row] = [
         (
@@ -88,15 +96,15 @@ def _structure_categories(out: Path, seed: int, number: int) -> Rows:
         )
         for structure, category in phantom.categories.items()
     ]
-    return {**rows, "structure_categories/categories.csv": categories}
+    return {**rows, CATEGORIES: categories}
 
 
-def _sagittal_rows(out: Path, folder: str, number: int, phantom: PhantomImage) -> Rows:
-    name = save_image(out / folder, f"sim{number:05d}", phantom.pixels)
+def _sagittal_rows(out: Path, stem: str, phantom: PhantomImage) -> Rows:
+    name = save_image(out / "head_structures", stem, phantom.pixels)
     height, width = phantom.pixels.shape
     boxes: list[Row] = [(name, structure, *(round(edge) for edge in box)) for structure, box in phantom.boxes.items()]
     planes: list[Row] = [(name, width, height, int(phantom.standard_plane), "simulated")]
-    return {f"{folder}/planes.csv": planes, f"{folder}/boxes.csv": boxes}
+    return {PLANES: planes, BOXES: boxes}
 
 
 def _head_circumference(out: Path, seed: int, number: int) -> Rows:
@@ -127,14 +135,10 @@ def _planes(out: Path, seed: int, number: int) -> Rows:
     return {"planes/labels.csv": [label], "biometry_landmarks/landmarks.csv": landmarks}
 
 
-def _sagittal_tables(folder: str) -> dict[str, tuple[str, ...]]:
-    return {f"{folder}/planes.csv": PLANES_HEADER, f"{folder}/boxes.csv": BOXES_HEADER}
-
-
 SETS: dict[str, SimulatedSet] = {
-    "head_structures": SimulatedSet(_sagittal_tables("head_structures"), _head_structures),
+    "head_structures": SimulatedSet({PLANES: PLANES_HEADER, BOXES: BOXES_HEADER}, _head_structures),
     "structure_categories": SimulatedSet(
-        {**_sagittal_tables("structure_categories"), "structure_categories/categories.csv": CATEGORIES_HEADER},
+        {PLANES: PLANES_HEADER, BOXES: BOXES_HEADER, CATEGORIES: CATEGORIES_HEADER},
         _structure_categories,
     ),
     "head_circumference": SimulatedSet({"head_circumference/labels.csv": CIRCUMFERENCE_HEADER}, _head_circumference),

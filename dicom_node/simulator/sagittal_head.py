@@ -55,6 +55,9 @@ def sagittal_head(rng: Generator, *, standard: bool = True, condition: HeadCondi
     unit = width * np.clip(rng.normal(0.133, 0.017), 0.095, 0.165)
     x = width * np.clip(rng.normal(0.384, 0.05), 0.3, 0.5)
     y = height * np.clip(rng.normal(0.465, 0.04), 0.37, 0.56)
+    if condition is not None:  # room below for the thickest nuchal translucency, whatever this head has
+        unit = min(unit, 0.185 * height)
+        y = min(y, height - 3.15 * unit)
     turn = rng.normal(0.0, 5.0) if standard else rng.choice([-1.0, 1.0]) * rng.uniform(20.0, 55.0)
     pose = Pose(width - x if mirrored else x, y, unit, turn, mirrored)
     face_and_brain = pose.to_px(

@@ -1,4 +1,4 @@
-"""How a simulated data set is written: image by image, on several processors, then its tables."""
+"""How a simulated data set is drawn: image by image, on several processors, with the rows of its tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 import cv2
 
-from dicom_node.simulator.files import Row, write_table
+from dicom_node.simulator.files import Row
 
 Advance = Callable[[], None]  #: called after each image
 Rows = Mapping[str, list[Row]]  #: what an image adds to each table, by the table's path
@@ -46,7 +46,7 @@ def no_progress() -> None:
     """Tell nobody."""
 
 
-def write_set(
+def draw_set(
     simulated: SimulatedSet,
     out: Path,
     count: int,
@@ -54,8 +54,8 @@ def write_set(
     *,
     advance: Advance = no_progress,
     processes: int | None = None,
-) -> None:
-    """Write `count` images and the tables under `out`; the number of processes does not change the files."""
+) -> dict[str, list[Row]]:
+    """Draw `count` images under `out` and give the rows of each table; the number of processes changes nothing."""
     if processes is None:
         processes = min(os.cpu_count() or 1, MOST_PROCESSES) if count >= WORTH_A_POOL else 1
     tables: dict[str, list[Row]] = {path: [] for path in simulated.tables}
@@ -64,8 +64,7 @@ def write_set(
             for path, added in rows.items():
                 tables[path].extend(added)
             advance()
-    for path, header in simulated.tables.items():
-        write_table(out / path, header, tables[path])
+    return tables
 
 
 @contextmanager

@@ -8,14 +8,12 @@ import pytest
 from PIL import Image
 
 from dicom_node.simulator.datasets import SETS, write_dataset
-from dicom_node.simulator.sets import write_set
+from dicom_node.simulator.sets import draw_set
 
 TABLES = {
     "head_structures/planes.csv": "image,width,height,standard_plane,subset",
     "head_structures/boxes.csv": "image,structure,x_min,y_min,x_max,y_max",
-    "structure_categories/planes.csv": "image,width,height,standard_plane,subset",
-    "structure_categories/boxes.csv": "image,structure,x_min,y_min,x_max,y_max",
-    "structure_categories/categories.csv": "image,structure,category,absent,size_mm",
+    "head_structures/categories.csv": "image,structure,category,absent,size_mm",
     "brain_anomalies/labels.csv": "image,label,patient,is_augmented_copy,view,weeks",
     "brain_anomalies/lesions.csv": "image,x_min,y_min,x_max,y_max",
     "head_circumference/labels.csv": (
@@ -44,6 +42,13 @@ def rows(path: Path) -> list[dict[str, str]]:
 @pytest.mark.parametrize("table", TABLES)
 def test_tables_have_the_columns_of_the_real_sets(dataset: Path, table: str) -> None:
     assert (dataset / table).read_text(encoding="utf-8").splitlines()[0] == TABLES[table]
+
+
+def test_sets_that_share_a_folder_share_its_tables(dataset: Path) -> None:
+    images = [row["image"] for row in rows(dataset / "head_structures/planes.csv")]
+    assert len(set(images)) == 10
+    categorised = {row["image"] for row in rows(dataset / "head_structures/categories.csv")}
+    assert categorised == {image for image in images if image.startswith("simc")}
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -78,8 +83,10 @@ def test_a_larger_set_contains_the_smaller_one(dataset: Path, tmp_path: Path) ->
 
 
 def test_several_processes_write_the_same_files(tmp_path: Path) -> None:
-    for processes in (1, 2):
-        write_set(SETS["brain_anomalies"], tmp_path / str(processes), 6, 1, processes=processes)
+    alone, shared = (
+        draw_set(SETS["brain_anomalies"], tmp_path / str(processes), 6, 1, processes=processes) for processes in (1, 2)
+    )
+    assert alone == shared
     for path in (tmp_path / "1").rglob("*.*"):
         assert path.read_bytes() == (tmp_path / "2" / path.relative_to(tmp_path / "1")).read_bytes()
 

@@ -86,9 +86,12 @@ def test_a_box_has_its_size_in_millimetres(structure: str, axis: int, filled: fl
 
 
 def test_a_thick_nuchal_translucency_is_a_thick_dark_band() -> None:
-    thick, thin = (head(nuchal_translucency=mm) for mm in (5.0, 1.2))
+    thick, thin = (head(1, nuchal_translucency=mm) for mm in (4.5, 1.2))
+    assert thick.boxes["nuchal_translucency"][3] < thick.pixels.shape[0] - 1
     bands = [inside(phantom, "nuchal_translucency") for phantom in (thick, thin)]
-    assert (bands[0].shape[0] - bands[1].shape[0]) * thick.mm_per_px == pytest.approx(5.0 - 1.2, rel=0.2)
+    assert (bands[0].shape[0] - bands[1].shape[0]) * thick.mm_per_px == pytest.approx(
+        4.5 - 1.2, rel=0.3
+    )  # its ends are thinner
     assert np.median(bands[0]) < np.median(bands[1])
 
 
