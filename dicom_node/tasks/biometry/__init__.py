@@ -17,16 +17,16 @@ from dicom_node.inference.letterbox import Letterbox, grey_of, normalised
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.task import Task
 from dicom_node.inference.weights import load_weights
+from dicom_node.tasks.biometry.gate import GATE, Gate
 from dicom_node.tasks.biometry.geometry import (
     Array,
     Ellipse,
     Mask,
     distance,
-    elongation,
-    fit_ellipse,
+    ellipse_of_moments,
     largest_piece,
+    near,
     outline_of,
-    overlap,
     shaft_ends,
 )
 
@@ -35,16 +35,10 @@ if TYPE_CHECKING:
 
 NETWORK = "unet"
 BATCH = 8
-FINE = 3  #: masks are read at this many times the input's resolution
+FINE = 3  #: outlines are drawn at this many times the input's resolution
+NEAR_PX = 8  #: of the input: probabilities as far from the mask still count for its size
 REGION_OF_PLANE = {"brain": "head", "abdomen": "abdomen", "femur": "femur"}
 MEASURED = {"head": ("HC", "BPD", "OFD"), "abdomen": ("AC",), "femur": ("FL",)}
-
-# The quality gate: where one of these fails there is a reason, and no number.
-MINIMUM_SHARE = {"head": 0.02, "abdomen": 0.02, "femur": 0.0015}  #: of the picture's area
-MAXIMUM_AT_BORDER = 0.15  #: share of the outline that lies on the picture's border
-MINIMUM_OVERLAP = 0.88  #: of the mask and its ellipse
-MINIMUM_ELONGATION = 3.0  #: of a femur
-MINIMUM_CONFIDENCE = 0.75  #: mean probability inside the mask
 
 
 def load(manifest: Manifest, device: str) -> Task:
@@ -65,14 +59,16 @@ def load(manifest: Manifest, device: str) -> Task:
 class Biometry:
     """Measures what the gate recognised: HC, BPD and OFD of a brain plane, AC of an abdomen, FL of a femur.
 
-    An ellipse runs along the outer edge of the skull or skin (outer to outer, as in HC18), its axes are OFD and BPD,
-    its perimeter HC or AC. FL is the distance between the ends of the ossified shaft.
+    An ellipse runs along the outer edge of the skull or skin (outer to outer, as in HC18), its axes are OFD and BPD;
+    HC or AC is pi / 2 times the sum of both axes, as Hadlock and the labels have it. FL is the distance between the
+    ends of the ossified shaft.
     """
 
     name = "biometry"
 
-    def __init__(self, manifest: Manifest, net: BiometryNet, device: str) -> None:
+    def __init__(self, manifest: Manifest, net: BiometryNet, device: str, gate: Gate = GATE) -> None:
         self._manifest = manifest
+        self._gate = gate
         self._regions = tuple(output.name for output in manifest.outputs if output.kind == "segmentation")
         self._size = manifest.input_size(NETWORK)
         self._net = net
@@ -94,6 +90,10 @@ class Biometry:
         """Say which region each frame shows to the segmentation, whatever the gate said."""
         return [self._regions[int(scores.argmax())] for scores in self._predictions(frames)[1]]
 
+    def with_gate(self, gate: Gate) -> Biometry:
+        """Give the same task with another quality gate, to learn what this one stops."""
+        return Biometry(self._manifest, self._net, self._device, gate)
+
     def _findings(self, frame: Frame, masks: npt.NDArray[np.float32], seen: str) -> list[Finding]:
         """Read one frame's masks (regions, height, width; probabilities)."""
         region = REGION_OF_PLANE[frame.plane or ""]
@@ -102,46 +102,51 @@ class Biometry:
             reason = f"the plane is {frame.plane}, but the segmentation sees the {seen}"
             return [NotAssessable(self.name, frame.reference, first, reason)]
         fit = Letterbox.fit(frame.pixels.shape, *self._size)
-        likely = cv2.resize(masks[self._regions.index(region)], None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR)
-        mask = largest_piece(np.asarray(likely > 0.5, dtype=np.uint8))  # noqa: PLR2004 - more likely than not
-        fault = _fault(mask, likely, region, fit)
+        likely = masks[self._regions.index(region)]
+        fine = cv2.resize(likely, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR)
+        mask = largest_piece(np.asarray(fine > 0.5, dtype=np.uint8))  # noqa: PLR2004 - more likely than not
+        fault = self._gate.fault(mask, fine, region, fit)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
         outline = self._segmentation(
-            frame, region, fit.to_picture(outline_of(mask) / FINE), float(likely[mask == 1].mean())
+            frame, region, fit.to_picture(outline_of(mask) / FINE), float(fine[mask == 1].mean())
         )
-        if region == "femur":
-            return [outline, *self._femur(frame, fit, mask)]
-        return [outline, *self._ellipse(frame, region, fit, mask)]
+        likely = likely * near(mask, NEAR_PX * FINE)[FINE // 2 :: FINE, FINE // 2 :: FINE]
+        measure = self._femur if region == "femur" else self._ellipse
+        return [outline, *measure(frame, region, fit, mask, likely)]
 
-    def _ellipse(self, frame: Frame, region: str, fit: Letterbox, mask: Mask) -> list[Finding]:
-        fine = fit_ellipse(mask)
-        if fine is None or overlap(mask, fine) < MINIMUM_OVERLAP:
-            reason = f"the outline of the {region} is not an ellipse"
-            return [NotAssessable(self.name, frame.reference, MEASURED[region][0], reason)]
-        ellipse = Ellipse(fit.to_picture(fine.centre[None] / FINE)[0], fine.axes / FINE / fit.scale)
+    def _ellipse(
+        self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: npt.NDArray[np.float32]
+    ) -> list[Finding]:
+        first = MEASURED[region][0]
+        found = ellipse_of_moments(likely)
+        fault = self._gate.fault_of_ellipse(mask, found.scaled((FINE, FINE)), region)
+        if fault:
+            return [NotAssessable(self.name, frame.reference, first, fault)]
+        ellipse = Ellipse(fit.to_picture(found.centre[None])[0], found.axes / fit.scale)
         ends = np.concatenate([ellipse.ends(0), ellipse.ends(1)])
         if (ends != _inside(frame, ends)).any():
-            return [NotAssessable(self.name, frame.reference, MEASURED[region][0], f"the {region} leaves the picture")]
+            return [NotAssessable(self.name, frame.reference, first, f"the {region} leaves the picture")]
         graphic = Graphic("ellipse", _points(ends))
         scale, qualifier = _scale(frame, _inside(frame, ellipse.outline()))
         true = ellipse.scaled(scale)
-        findings: list[Finding] = [
-            self._measurement(frame, MEASURED[region][0], true.perimeter, graphic, qualifier),
-        ]
+        findings: list[Finding] = [self._measurement(frame, first, true.circumference, graphic, qualifier)]
         if region == "head":
             for name, axis in (("BPD", 1), ("OFD", 0)):
                 line = Graphic("polyline", _points(_inside(frame, true.ends(axis) / np.array(scale))))
                 findings.append(self._measurement(frame, name, 2 * true.lengths[axis], line, qualifier))
         return findings
 
-    def _femur(self, frame: Frame, fit: Letterbox, mask: Mask) -> list[Finding]:
-        fine = shaft_ends(mask)
-        if fine is None or elongation(mask) < MINIMUM_ELONGATION:
-            return [NotAssessable(self.name, frame.reference, "FL", "the outline of the femur is not a shaft")]
-        ends = _inside(frame, fit.to_picture(fine / FINE))
+    def _femur(
+        self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: npt.NDArray[np.float32]
+    ) -> list[Finding]:
+        first = MEASURED[region][0]
+        fault = self._gate.fault_of_shaft(mask)
+        if fault:
+            return [NotAssessable(self.name, frame.reference, first, fault)]
+        ends = _inside(frame, fit.to_picture(shaft_ends(likely)))
         scale, qualifier = _scale(frame, ends)
-        return [self._measurement(frame, "FL", distance(ends, scale), Graphic("polyline", _points(ends)), qualifier)]
+        return [self._measurement(frame, first, distance(ends, scale), Graphic("polyline", _points(ends)), qualifier)]
 
     def _measurement(
         self, frame: Frame, name: str, value: float, graphic: Graphic, qualifier: str | None
@@ -174,22 +179,6 @@ class Biometry:
         with torch.inference_mode():
             masks, region = self._net(torch.from_numpy(normalised(grey))[:, None].to(self._device))
             return masks.sigmoid().float().cpu().numpy(), region.float().cpu().numpy()
-
-
-def _fault(mask: Mask, likely: npt.NDArray[np.float32], region: str, fit: Letterbox) -> str | None:
-    """Say why a mask (at FINE times the input's resolution) cannot be measured, or None."""
-    x0, y0 = round(fit.x_px * FINE), round(fit.y_px * FINE)
-    x1, y1 = mask.shape[1] - x0, mask.shape[0] - y0
-    if np.count_nonzero(mask) < MINIMUM_SHARE[region] * (x1 - x0) * (y1 - y0):
-        return f"no {region} was outlined"
-    if likely[mask == 1].mean() < MINIMUM_CONFIDENCE:
-        return f"the outline of the {region} is uncertain"
-    x, y = outline_of(mask).T
-    near = float(FINE)
-    at_border = (x < x0 + near) | (x > x1 - near) | (y < y0 + near) | (y > y1 - near)
-    if at_border.mean() > MAXIMUM_AT_BORDER:
-        return f"the {region} leaves the picture"
-    return None
 
 
 def _scale(frame: Frame, points: Array) -> tuple[tuple[float, float], str | None]:

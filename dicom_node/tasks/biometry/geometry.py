@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]
-MINIMUM_OUTLINE = 20  #: points; below, no ellipse means anything
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +41,15 @@ class Ellipse:
     def lengths(self) -> tuple[float, float]:
         """Both semi-axes, as they stand in ``axes``."""
         return float(np.linalg.norm(self.axes[:, 0])), float(np.linalg.norm(self.axes[:, 1]))
+
+    @property
+    def circumference(self) -> float:
+        """HC or AC as it is measured in the clinic: pi / 2 times the sum of both axes.
+
+        So have it Hadlock 1982 (1.57 times the sum) and the labels of the landmarks. The perimeter of the outline is
+        0.5 % longer for a head twice as long as wide, and 0.3 % for most.
+        """
+        return float(np.pi * sum(self.lengths))
 
     @property
     def perimeter(self) -> float:
@@ -81,19 +89,19 @@ def outline_of(mask: Mask) -> Array:
     return np.asarray(contours[0][:, 0, :] + 0.5, dtype=np.float64) if contours else np.zeros((0, 2))
 
 
-def fit_ellipse(mask: Mask) -> Ellipse | None:
-    """Fit an ellipse to a mask's outer edge (Fitzgibbon's direct method, OpenCV), or None where there is no outline.
+def near(mask: Mask, reach: int) -> Mask:
+    """Give the pixels of a mask and those at most ``reach`` pixels from it (in a square)."""
+    return np.asarray(cv2.dilate(mask, np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)))
 
-    The outline runs through the centres of the border pixels, so half a pixel is added on every side.
+
+def ellipse_of_moments(likely: npt.NDArray[np.float32]) -> Ellipse:
+    """Give the ellipse with the centre and the second moments of a map of probabilities (height, width), not all zero.
+
+    Each pixel of the edge counts by its probability, so that the size does not jump with a threshold, and no single
+    dent or bulge moves it much. A filled ellipse has a quarter of its squared semi-axes as variances.
     """
-    outline = outline_of(mask)
-    if len(outline) < MINIMUM_OUTLINE:
-        return None
-    (x, y), (width, height), angle_deg = cv2.fitEllipseDirect(outline.astype(np.float32))
-    if not np.isfinite([x, y, width, height]).all() or min(width, height) <= 0.0:
-        return None
-    # OpenCV's angle is that of its first axis, which need not be the longer one.
-    return Ellipse.of((x, y), width / 2 + 0.5, height / 2 + 0.5, angle_deg).scaled((1.0, 1.0))
+    centre, spread, directions = _moments(likely)
+    return Ellipse(centre, directions * 2.0 * spread)
 
 
 def overlap(mask: Mask, ellipse: Ellipse) -> float:
@@ -103,21 +111,25 @@ def overlap(mask: Mask, ellipse: Ellipse) -> float:
     return float(np.count_nonzero(mask & drawn) / union) if union else 0.0
 
 
-def shaft_ends(mask: Mask) -> Array | None:
-    """Give both ends (2, 2: x, y) of a thin mask along its principal axis, or None when it is empty.
+def shaft_ends(likely: npt.NDArray[np.float32]) -> Array:
+    """Give both ends (2, 2: x, y) of a thin bar in a map of probabilities (height, width), not all zero.
 
-    The extreme half per cent of the pixels is left out, so that one stray pixel does not lengthen a bone.
+    A bar of even thickness has a twelfth of its squared length as variance.
     """
-    y, x = np.nonzero(mask)
-    if len(x) < MINIMUM_OUTLINE:
-        return None
+    centre, spread, directions = _moments(likely)
+    along = directions[:, 0] * np.sqrt(3.0) * spread[0]
+    return np.stack([centre + along, centre - along])
+
+
+def _moments(likely: npt.NDArray[np.float32]) -> tuple[Array, Array, Array]:
+    """Give centre (2,), principal spreads (2,; larger first) and their directions (2, 2: columns)."""
+    y, x = np.nonzero(likely)
+    weight = likely[y, x].astype(np.float64)
     points = np.stack([x, y], axis=1) + 0.5
-    centre = points.mean(axis=0)
-    _, directions = np.linalg.eigh(np.cov((points - centre).T))
-    along = directions[:, 1]
-    reach = (points - centre) @ along
-    low, high = np.quantile(reach, (0.005, 0.995))
-    return np.stack([centre + along * low, centre + along * high])
+    centre = np.average(points, axis=0, weights=weight)
+    away = points - centre
+    variances, directions = np.linalg.eigh((away * weight[:, None]).T @ away / weight.sum())
+    return centre, np.sqrt(np.maximum(variances[::-1], 0.0)), directions[:, ::-1]
 
 
 def elongation(mask: Mask) -> float:

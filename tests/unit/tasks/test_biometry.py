@@ -11,18 +11,21 @@ from dicom_node.domain.finding import Finding, Measurement, NotAssessable, Segme
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.inference.manifest import Manifest
 from dicom_node.tasks.biometry import Biometry
-from dicom_node.tasks.biometry.geometry import Ellipse, draw, ellipse_perimeter, shaft
+from dicom_node.tasks.biometry.geometry import Ellipse, coverage, shaft
 from dicom_node.tasks.biometry.net import BiometryNet
 
 MODELS = Path(__file__).parents[3] / "models"
-SHAPE = (480, 640)  # fits the input of 192 x 256 exactly, at a scale of 0.4
+MANIFEST = Manifest.read(MODELS / "biometry")
+WIDTH, HEIGHT = MANIFEST.input_size("unet")
+SCALE = WIDTH / 640
+SHAPE = (round(HEIGHT / SCALE), 640)  # fits the input exactly
 HEAD = Ellipse.of((320.0, 240.0), 200.0, 150.0, 20.0)
 FEMUR = np.array([[150.0, 200.0], [450.0, 280.0]])
 
 
 @pytest.fixture(scope="module")
 def biometry() -> Biometry:
-    return Biometry(Manifest.read(MODELS / "biometry"), BiometryNet().eval(), "cpu")
+    return Biometry(MANIFEST, BiometryNet().eval(), "cpu")
 
 
 def frame(plane: str, *regions: Region, reason: str | None = None) -> Frame:
@@ -33,8 +36,8 @@ def frame(plane: str, *regions: Region, reason: str | None = None) -> Frame:
 def masks(
     region: int, outline: np.ndarray[tuple[int, int], np.dtype[np.float64]]
 ) -> np.ndarray[..., np.dtype[np.float32]]:
-    drawn = np.zeros((3, 192, 256), dtype=np.float32)
-    drawn[region] = draw(outline * 0.4, 256, 192)
+    drawn = np.zeros((3, HEIGHT, WIDTH), dtype=np.float32)
+    drawn[region] = coverage(outline * SCALE, WIDTH, HEIGHT)
     return drawn
 
 
@@ -56,9 +59,9 @@ def test_a_head_is_measured_in_millimetres(biometry: Biometry) -> None:
     findings = biometry._findings(frame("brain", whole(0.2, 0.2)), masks(0, HEAD.outline()), "head")
     sizes = measured(findings)
     assert {name: m.unit for name, m in sizes.items()} == {"HC": "mm", "BPD": "mm", "OFD": "mm"}
-    assert sizes["HC"].value == pytest.approx(ellipse_perimeter(40.0, 30.0), rel=0.01)
-    assert sizes["BPD"].value == pytest.approx(60.0, rel=0.015)
-    assert sizes["OFD"].value == pytest.approx(80.0, rel=0.015)
+    assert sizes["HC"].value == pytest.approx(np.pi * (40.0 + 30.0), rel=0.002)
+    assert sizes["BPD"].value == pytest.approx(60.0, rel=0.003)
+    assert sizes["OFD"].value == pytest.approx(80.0, rel=0.003)
     assert sizes["HC"].quantity.value == "11984-2"
     (outline,) = (finding for finding in findings if isinstance(finding, Segmentation))
     assert outline.contour.points_px[0] == outline.contour.points_px[-1]
@@ -88,7 +91,7 @@ def test_without_calibration_there_are_pixels_and_the_reason(
     seen = frame("brain", *calibration.get("regions", ()), reason=calibration.get("reason"))  # type: ignore[misc,arg-type]
     hc = measured(biometry._findings(seen, masks(0, HEAD.outline()), "head"))["HC"]
     assert hc.unit == "{pixels}"
-    assert hc.value == pytest.approx(HEAD.perimeter, rel=0.01)
+    assert hc.value == pytest.approx(HEAD.circumference, rel=0.002)
     assert why in (hc.qualifier or "")
 
 
@@ -101,7 +104,7 @@ def test_a_femur_is_measured_between_its_ends(biometry: Biometry) -> None:
     ("plane", "mask", "seen", "reason"),
     [
         ("brain", masks(0, HEAD.outline()), "abdomen", "the segmentation sees the abdomen"),
-        ("brain", np.zeros((3, 192, 256), dtype=np.float32), "head", "no head was outlined"),
+        ("brain", np.zeros((3, HEIGHT, WIDTH), dtype=np.float32), "head", "no head was outlined"),
         ("brain", masks(0, HEAD.outline()) * 0.6, "head", "the outline of the head is uncertain"),
         ("brain", masks(0, HEAD.outline() + np.array([250.0, 0.0])), "head", "the head leaves the picture"),
         ("femur", masks(2, HEAD.outline()), "femur", "the outline of the femur is not a shaft"),

@@ -1,0 +1,59 @@
+"""The quality gate: why a mask cannot be measured. Where there is a reason there is no number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from dicom_node.inference.letterbox import Letterbox
+from dicom_node.tasks.biometry.geometry import Ellipse, Mask, elongation, outline_of, overlap
+
+
+@dataclass(frozen=True, slots=True)
+class Gate:
+    """What a mask must have. How many errors each threshold stops is told in docs/models/biometry.md."""
+
+    minimum_share: Mapping[str, float] = field(
+        default_factory=lambda: {"head": 0.02, "abdomen": 0.02, "femur": 0.0015}
+    )  #: of the picture's area
+    maximum_at_border: float = 0.15  #: share of the outline that lies on the picture's border
+    minimum_overlap: float = 0.88  #: of the mask and its ellipse
+    minimum_elongation: float = 3.0  #: of a femur
+    minimum_confidence: float = 0.75  #: mean probability inside the mask
+
+    def fault(self, mask: Mask, likely: npt.NDArray[np.float32], region: str, fit: Letterbox) -> str | None:
+        """Say why a mask cannot be measured, or None.
+
+        ``mask`` (0 or 1) and ``likely`` (probabilities) have the input's shape, each side a whole number of times.
+        """
+        fine = mask.shape[1] / fit.width
+        x0, y0 = round(fit.x_px * fine), round(fit.y_px * fine)
+        x1, y1 = mask.shape[1] - x0, mask.shape[0] - y0
+        area = np.count_nonzero(mask)
+        if not area or area < self.minimum_share[region] * (x1 - x0) * (y1 - y0):
+            return f"no {region} was outlined"
+        if likely[mask == 1].mean() < self.minimum_confidence:
+            return f"the outline of the {region} is uncertain"
+        x, y = outline_of(mask).T
+        at_border = (x < x0 + fine) | (x > x1 - fine) | (y < y0 + fine) | (y > y1 - fine)
+        if at_border.mean() > self.maximum_at_border:
+            return f"the {region} leaves the picture"
+        return None
+
+    def fault_of_ellipse(self, mask: Mask, ellipse: Ellipse, region: str) -> str | None:
+        """Say why a mask is not the ellipse that was found for it (both in the mask's pixels), or None."""
+        if overlap(mask, ellipse) < self.minimum_overlap:
+            return f"the outline of the {region} is not an ellipse"
+        return None
+
+    def fault_of_shaft(self, mask: Mask) -> str | None:
+        """Say why a mask is not a bone's shaft, or None."""
+        return "the outline of the femur is not a shaft" if elongation(mask) < self.minimum_elongation else None
+
+
+GATE = Gate()
+#: Lets everything through that has a size at all: what errors there would be without the gate.
+OPEN = Gate({"head": 0.0, "abdomen": 0.0, "femur": 0.0}, 1.0, 0.0, 1.0, 0.0)
