@@ -100,7 +100,31 @@ class NotAssessable:
     reason: str
 
 
-Finding = Detection | Classification | Measurement | Segmentation | NotAssessable
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """Where in a frame a network looked for one class: an explanation of an answer, not an outline of anything.
+
+    ``values`` are rows of equal length, 0 (not at all) to 1 (most), spread evenly over the whole picture. ``value`` is
+    the class, ``probability`` (0..1) what the network gave it in this frame, ``method`` how the map was made.
+    """
+
+    task: str
+    frame: FrameReference
+    name: str
+    value: Concept
+    value_name: str
+    probability: float
+    values: tuple[tuple[float, ...], ...]
+    method: str
+
+    def __post_init__(self) -> None:
+        if len({len(row) for row in self.values}) != 1 or not self.values[0]:
+            raise ValueError("a heat map has rows of one length")
+        if not all(0.0 <= value <= 1.0 for row in self.values for value in row):
+            raise ValueError("a heat map has values from 0 to 1")
+
+
+Finding = Detection | Classification | Measurement | Segmentation | NotAssessable | HeatMap
 
 
 def frames_of(finding: Finding) -> tuple[FrameReference, ...]:

@@ -9,6 +9,7 @@ from dicom_node.domain.finding import (
     Classification,
     Detection,
     Finding,
+    HeatMap,
     Measurement,
     NotAssessable,
     Segmentation,
@@ -20,9 +21,9 @@ from dicom_node.domain.result import NotAnalysed
 def summarise(findings: Iterable[Finding], not_analysed: Iterable[NotAnalysed]) -> list[dict[str, Any]]:
     """Give one entry for each thing said: {task, name, value, unit, instance, frame, note}.
 
-    Outlines are left to the report: they say nothing in words.
+    Outlines and heat maps are left to the report: they say nothing in words.
     """
-    said = [_entry(finding) for finding in findings if not isinstance(finding, Segmentation)]
+    said = [_entry(finding) for finding in findings if not isinstance(finding, Segmentation | HeatMap)]
     frames: dict[tuple[str, str, str], list[int]] = {}
     for item in not_analysed:
         of_reason = frames.setdefault((item.task or "node", item.sop_instance_uid, item.reason), [])
@@ -62,6 +63,8 @@ def _entry(finding: Finding) -> dict[str, Any]:
             name, value, note = finding.name.replace("_", " "), "not assessable", finding.reason
         case Segmentation():
             name, value = finding.structure.meaning, "outlined"
+        case HeatMap():
+            name, value = finding.value.meaning, "heat map"
     return {
         "task": finding.task,
         "name": name,

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset, dcmread
 
-from dicom_node.domain.finding import Classification, Finding, NotAssessable
+from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.finding import frames_of as frames_of_finding
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
@@ -30,7 +30,7 @@ from dicom_node.imaging.frames import (
     open_instance,
     sample_frame_numbers,
 )
-from dicom_node.inference.task import Task
+from dicom_node.inference.task import StudyTask, Task
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +86,7 @@ class Examiner:
             raise ModelError(f"the gate cannot be loaded: {missing.get(GATE, 'no task planes is configured')}")
         self._gate = tasks[GATE]
         self._tasks = [task for name, task in tasks.items() if name != GATE]
+        self._study_tasks = {task.name: task for task in self._tasks if isinstance(task, StudyTask)}
         self.algorithms = tuple(algorithms)
         self._missing = dict(missing)
         self._batch_size = batch_size
@@ -94,6 +95,7 @@ class Examiner:
         """Look at every instance of a study, at most ``max_frames`` evenly spaced frames of each cine."""
         headers: list[Dataset] = []
         findings: list[Finding] = []
+        of_study: list[Finding] = []  # what study tasks said about every frame, reported or not
         not_analysed: list[NotAnalysed] = []
         sampling: list[CineSampling] = []
         key_frames: list[tuple[FrameReference, Path]] = []
@@ -115,12 +117,14 @@ class Examiner:
             except BadInput as error:
                 not_analysed.append(NotAnalysed(uid, str(error)))
                 continue
+            of_study.extend(found for frame in seen for found in frame.findings if found.task in self._study_tasks)
             for frame in choose_key_frames(seen):
-                findings.extend(frame.findings)
+                findings.extend(found for found in frame.findings if found.task not in self._study_tasks)
                 key_frames.append((frame.reference, stored.path))
                 not_analysed.extend(self._missing_for(frame))
             if instance.number_of_frames > 1:
                 sampling.append(CineSampling(uid, instance.number_of_frames, len(seen)))
+        findings.extend(self._conclusions(of_study, [reference for reference, _ in key_frames], not_analysed))
         return Examination(tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames))
 
     def _look_at(self, instance: Instance, max_frames: int, not_analysed: list[NotAnalysed]) -> list[SeenFrame]:
@@ -160,6 +164,19 @@ class Examiner:
             SeenFrame(f.reference, f.plane or OUT_OF_SCOPE, f.plane_probability or 0.0, tuple(found[f.reference]))
             for f in gated
         ]
+
+    def _conclusions(
+        self, of_study: Sequence[Finding], reported: Sequence[FrameReference], not_analysed: list[NotAnalysed]
+    ) -> list[Finding]:
+        """Ask each study task for its answer; heat maps of frames that are not reported have nothing to lie on."""
+        answers: list[Finding] = []
+        for name, task in self._study_tasks.items() if reported else ():
+            try:
+                answers += task.conclude([found for found in of_study if found.task == name], reported)
+            except Exception as error:  # as for frames: reported, and not at the cost of the study
+                logger.exception("task %s failed to conclude", name)
+                not_analysed.append(_not_analysed(reported[0], f"the task failed: {error}", name))
+        return [it for it in answers if not isinstance(it, HeatMap) or it.frame in reported]
 
     def _missing_for(self, frame: SeenFrame) -> list[NotAnalysed]:
         """Say which configured tasks did not look at a frame because their model is not installed."""

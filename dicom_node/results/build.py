@@ -8,6 +8,7 @@ from functools import partial
 
 from pydicom import Dataset
 
+from dicom_node.domain.finding import HeatMap
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.result import ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
@@ -42,9 +43,9 @@ def build_objects(
     node: NodeIdentity,
     previous: Sequence[Predecessor] = (),
 ) -> list[ResultObject | QuarantinedObject]:
-    """Build all objects of one answer: the report, and one overlay per key frame, each through the conformance gate.
+    """Build all objects of one answer: the report, one overlay per key frame, one per heat map; all pass the gate.
 
-    The same arguments always give the same bytes.
+    The report points to the heat maps. The same arguments always give the same bytes.
 
     :param headers: of every readable instance of the study, data sets before the pixel data. They are not changed.
     :param key_frames: the decoded pictures to draw on.
@@ -56,27 +57,43 @@ def build_objects(
     def report(subject: Subject) -> Dataset:
         if not headers:
             raise NonConformantObject("no instance of the study has a readable header: the patient is not known")
-        return findings_sr.build_report(subject, analysis, headers, node, previous)
+        return findings_sr.build_report(subject, analysis, headers, node, previous, explanations=explanations)
 
-    def capture(number: int, frame: Frame) -> Dataset:
+    def capture(number: int, frame: Frame, heat_map: HeatMap | None) -> Dataset:
         uid = frame.reference.sop_instance_uid
         if uid not in by_uid:
             raise NonConformantObject(f"a key frame is of instance {uid}, which has no header")
-        return captures.build_capture(frame, number, by_uid[uid], analysis, node)
+        return captures.build_capture(frame, number, by_uid[uid], analysis, node, heat_map=heat_map)
 
     frames = sorted(
         key_frames.values(), key=lambda frame: (frame.reference.sop_instance_uid, frame.reference.frame_number or 0)
     )
+    drawn: list[tuple[Frame, HeatMap | None]] = [(frame, None) for frame in frames]
+    drawn += [(key_frames[it.frame], it) for it in analysis.findings if isinstance(it, HeatMap)]
     unbuilt = partial(node.uid, "unbuilt", analysis.study_instance_uid, str(analysis.version))
-    objects = [
-        _gated(findings_sr.KIND, partial(report, subject), check_report, headers, unbuilt(subject.name))
+    overlays = [
+        _gated(captures.KIND, partial(capture, number, *what), check_capture, headers, unbuilt(f"capture {number}"))
+        for number, what in enumerate(drawn, start=1)
+    ]
+    explanations = [
+        (what[1], _identity(overlay, analysis))
+        for what, overlay in zip(drawn, overlays, strict=True)
+        if what[1] is not None and isinstance(overlay, ResultObject)
+    ]
+    evidence = [*headers, *(identity for _, identity in explanations)]
+    reports = [
+        _gated(findings_sr.KIND, partial(report, subject), check_report, evidence, unbuilt(subject.name))
         for subject in findings_sr.subjects_of(analysis)
     ]
-    objects.extend(
-        _gated(captures.KIND, partial(capture, number, frame), check_capture, headers, unbuilt(f"capture {number}"))
-        for number, frame in enumerate(frames, start=1)
-    )
-    return objects
+    return [*reports, *overlays]
+
+
+def _identity(result: ResultObject, analysis: StudyAnalysis) -> Dataset:
+    """Give what a report needs to point to another result."""
+    ds = Dataset()
+    ds.SOPClassUID, ds.SOPInstanceUID = result.sop_class_uid, result.sop_instance_uid
+    ds.StudyInstanceUID, ds.SeriesInstanceUID = analysis.study_instance_uid, result.series_instance_uid
+    return ds
 
 
 def _gated(

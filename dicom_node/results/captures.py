@@ -1,4 +1,4 @@
-"""The picture for people: a secondary capture that every viewer shows, one per key frame (PS3.3 A.8.1).
+"""The pictures for people: secondary captures that every viewer shows, one per key frame and heat map (PS3.3 A.8.1).
 
 Written by hand: highdicom's SCImage leaves out the source image, the burned-in annotation and the lossy history.
 """
@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from pydicom import Dataset
 
-from dicom_node.domain.finding import frames_of
+from dicom_node.domain.finding import HeatMap, frames_of
 from dicom_node.domain.frame import Frame
 from dicom_node.domain.result import StudyAnalysis
 from dicom_node.results import codes
 from dicom_node.results.document import Series, new_object
+from dicom_node.results.heat import heat_overlay
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.render import overlay
 
@@ -19,15 +20,26 @@ KIND = "secondary_capture"
 SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.7"
 
 
-def build_capture(frame: Frame, number: int, header: Dataset, analysis: StudyAnalysis, node: NodeIdentity) -> Dataset:
+def build_capture(
+    frame: Frame,
+    number: int,
+    header: Dataset,
+    analysis: StudyAnalysis,
+    node: NodeIdentity,
+    *,
+    heat_map: HeatMap | None = None,
+) -> Dataset:
     """Draw the findings of one frame over it, at the geometry of the source, without anything to measure on.
 
     :param number: Instance Number within the series, from 1.
     :param header: of the instance that the frame is from.
+    :param heat_map: to be drawn alone, instead of the other findings.
     """
     reference = frame.reference
     series = Series(KIND, SOP_CLASS_UID, 903, node.capture_modality, "AI overlay, not for measurement")
     about = f"{reference.sop_instance_uid}/{reference.frame_number}"
+    if heat_map is not None:
+        about += f"/heat map/{heat_map.task}/{heat_map.name}/{heat_map.value_name}"
     ds = new_object(series, about, header, analysis, node)
     ds.InstanceNumber = number
     ds.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
@@ -38,14 +50,16 @@ def build_capture(frame: Frame, number: int, header: Dataset, analysis: StudyAna
     ds.SecondaryCaptureDeviceSoftwareVersions = node.software_version
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
-    ds.DerivationDescription = f"AI result overlay {MODEL_NAME} {node.software_version}"
+    what = f"heat map ({heat_map.method})" if heat_map else "result overlay"
+    ds.DerivationDescription = f"AI {what} {MODEL_NAME} {node.software_version}"
     ds.SourceImageSequence = [_source(frame)]
     ds.PatientOrientation = None
     # Without a body part the unpaired organ would ask for a Laterality; FETUS is no defined term (PS3.16 Annex L).
     ds.BodyPartExamined = header.get("BodyPartExamined") or "UTERUS"
     _keep_lossy_history(ds, header)
 
-    picture = overlay(frame, [finding for finding in analysis.findings if reference in frames_of(finding)])
+    of_frame = [finding for finding in analysis.findings if reference in frames_of(finding)]
+    picture = heat_overlay(frame, heat_map) if heat_map else overlay(frame, of_frame)
     ds.SamplesPerPixel = 3
     ds.PhotometricInterpretation = "RGB"
     ds.PlanarConfiguration = 0

@@ -37,6 +37,7 @@ BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")
 CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
 PROBABILITY = Concept("122157", "DCM", "Probability")
 COMMENT = Concept("121106", "DCM", "Comment")
+VISUAL_EXPLANATION = Concept("130401", "DCM", "Visual explanation")
 
 # How the run went (CID 6047): the first group of every report
 RUN_SUMMARY = Concept("111017", "DCM", "CAD Processing and Findings Summary")

@@ -19,7 +19,7 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from dicom_node.domain.concept import Concept
-from dicom_node.domain.finding import Classification, Finding, NotAssessable
+from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.result import NotAnalysed, StudyAnalysis
 from dicom_node.results import codes
 from dicom_node.results.document import Series, new_object
@@ -71,19 +71,23 @@ def build_report(
     headers: Sequence[Dataset],
     node: NodeIdentity,
     previous: Sequence[Predecessor] = (),
+    *,
+    explanations: Sequence[tuple[HeatMap, Dataset]] = (),
 ) -> Dataset:
     """Build the report of one subject.
 
     :param headers: of all instances that were looked at; at least one.
     :param previous: the reports that this one replaces.
+    :param explanations: heat maps with the captures that show them, by their identity.
     :raises NonConformantObject: when a finding speaks of an instance that is not among the headers.
     """
     pictures = [header for header in headers if is_picture(header)]
     images = {str(header.SOPInstanceUID): stand_in(header) for header in pictures}
-    writer = GroupWriter(node, images, {algorithm.task: algorithm for algorithm in analysis.algorithms})
+    explanations = [it for it in explanations if it[0] in subject.findings]
+    writer = GroupWriter(node, images, {algorithm.task: algorithm for algorithm in analysis.algorithms}, explanations)
     groups = [
         writer.summary(outcome_of(subject), _comments(subject, analysis), analysis.study_instance_uid + subject.name),
-        *(writer.of_finding(finding) for finding in subject.findings),
+        *(group for finding in subject.findings if (group := writer.of_finding(finding)) is not None),
         *(writer.not_analysed(items) for items in _by_reason(subject.not_analysed)),
     ]
     content = MeasurementReport(
@@ -102,7 +106,9 @@ def build_report(
     ds.PerformedProcedureCodeSequence = [codes.code_item(codes.OBSTETRIC_ULTRASOUND)]
     ds.CodingSchemeIdentificationSequence = [codes.private_scheme_item()]
     if pictures:
-        ds.CurrentRequestedProcedureEvidenceSequence = evidence_items(analysis.study_instance_uid, pictures)
+        ds.CurrentRequestedProcedureEvidenceSequence = evidence_items(
+            analysis.study_instance_uid, [*pictures, *(capture for _, capture in explanations)]
+        )
     if previous:
         ds.PredecessorDocumentsSequence = _predecessors(analysis.study_instance_uid, previous)
     for element in content:

@@ -14,6 +14,7 @@ from highdicom.sr import (
     ContentSequence,
     FindingSite,
     GraphicTypeValues,
+    ImageContentItem,
     ImageRegion,
     Measurement,
     MeasurementsAndQualitativeEvaluations,
@@ -44,15 +45,17 @@ class GroupWriter:
 
     :ivar images: the images as highdicom knows them (:func:`~dicom_node.results.evidence.stand_in`), by instance.
     :ivar algorithms: who made the findings, by task.
+    :ivar explanations: heat maps with the captures that show them.
     """
 
     node: NodeIdentity
     images: Mapping[str, Dataset]
     algorithms: Mapping[str, Algorithm]
+    explanations: Sequence[tuple[found.HeatMap, Dataset]] = ()
     _seen: Counter[str] = field(default_factory=Counter)
 
-    def of_finding(self, finding: found.Finding) -> Group:
-        """Write any finding as its group."""
+    def of_finding(self, finding: found.Finding) -> Group | None:
+        """Write any finding as its group; a heat map has none, it explains a classification."""
         match finding:
             case found.Detection():
                 return self._detection(finding)
@@ -64,6 +67,8 @@ class GroupWriter:
                 return self._segmentation(finding)
             case found.NotAssessable():
                 return self._not_assessable(finding)
+            case found.HeatMap():
+                return None
 
     def summary(self, outcome: Concept, comments: Sequence[str], about: str) -> Group:
         """Say how the run went; the first group of a report, and the only one when there is nothing else to say."""
@@ -136,7 +141,7 @@ class GroupWriter:
             of_class = CodeContentItem(coded(codes.FINDING), coded(value), RelationshipTypeValues.HAS_CONCEPT_MOD)
             number[0].ContentSequence = ContentSequence([of_class])
             probabilities.append(number)
-        return MeasurementsAndQualitativeEvaluations(
+        group = MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking_of(finding),
             finding_type=coded(finding.concept),
             algorithm_id=self._algorithm(finding.task),
@@ -144,6 +149,12 @@ class GroupWriter:
             qualitative_evaluations=[QualitativeEvaluation(coded(finding.concept), coded(finding.value))],
             source_images=self._sources(finding.frames),
         )
+        for heat_map, capture in self.explanations:
+            if (heat_map.task, heat_map.name, heat_map.value) == (finding.task, finding.name, finding.value):
+                name, contains = coded(codes.VISUAL_EXPLANATION), RelationshipTypeValues.CONTAINS
+                shown = ImageContentItem(name, capture.SOPClassUID, capture.SOPInstanceUID, relationship_type=contains)
+                group[0].ContentSequence.append(shown)
+        return group
 
     def _not_assessable(self, finding: found.NotAssessable) -> Group:
         group = MeasurementsAndQualitativeEvaluations(

@@ -27,21 +27,22 @@ _PALETTE: tuple[Colour, ...] = (
     (190, 240, 120), (200, 170, 255), (255, 170, 160), (120, 240, 240), (225, 205, 165),
 )  # fmt: skip
 _MEASURED: Colour = (255, 225, 70)
-_TEXT: Colour = (235, 235, 235)
-_WARNING: Colour = (255, 120, 110)
+TEXT: Colour = (235, 235, 235)
+WARNING: Colour = (255, 120, 110)
 _SUBPIXEL = 4  # OpenCV draws with 2**4 steps per pixel
 _MIN_FONT_PX = 9
 
 
 @dataclass(frozen=True, slots=True)
-class _Style:
+class Style:
     """Sizes that follow the picture's: the same look on 320 x 240 and on 1920 x 1080."""
 
     font_px: int
     line_px: int
 
     @classmethod
-    def of(cls, picture: Picture) -> _Style:
+    def of(cls, picture: Picture) -> Style:
+        """Give the sizes for a picture."""
         side = min(picture.shape[:2])
         return cls(font_px=int(np.clip(side / 38, _MIN_FONT_PX, 28)), line_px=1 if side < 700 else 2)  # noqa: PLR2004
 
@@ -49,7 +50,7 @@ class _Style:
 def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
     """Draw the findings of a frame over its pixels; gives a new picture of the same shape, RGB uint8."""
     picture = frame.pixels.copy()
-    style = _Style.of(picture)
+    style = Style.of(picture)
     colours = _colours(findings)
     for finding in findings:
         _draw_shape(picture, finding, colours.get(finding.name, _MEASURED), style)
@@ -57,7 +58,7 @@ def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
     shapes = [box for finding in findings if (box := _extent(finding)) is not None]
     named = [finding.box_xyxy_px for finding in findings if isinstance(finding, Detection)]
     page = Page(picture, shapes, named, style.font_px)
-    page.write_banner(BANNER, _WARNING)
+    page.write_banner(BANNER, WARNING)
     page.write_block(_value_lines(findings, colours))
     for finding in findings:
         if isinstance(finding, Detection):
@@ -75,7 +76,7 @@ def _colours(findings: Sequence[Finding]) -> dict[str, Colour]:
     return colours
 
 
-def _draw_shape(picture: Picture, finding: Finding, colour: Colour, style: _Style) -> None:
+def _draw_shape(picture: Picture, finding: Finding, colour: Colour, style: Style) -> None:
     match finding:
         case Detection():
             x0, y0, x1, y1 = finding.box_xyxy_px
@@ -118,7 +119,7 @@ def _dotted(picture: Picture, points: Sequence[Sequence[float]], colour: Colour)
             cv2.circle(picture, (int(centre[0]), int(centre[1])), 12, colour, -1, cv2.LINE_AA, _SUBPIXEL)
 
 
-def _callipers(picture: Picture, points: Iterable[Sequence[float]], colour: Colour, style: _Style) -> None:
+def _callipers(picture: Picture, points: Iterable[Sequence[float]], colour: Colour, style: Style) -> None:
     """Mark measured points with crosses."""
     arm = style.font_px * 0.45
     for x, y in points:
@@ -155,7 +156,8 @@ def _value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> lis
             case Classification():
                 probability = dict(finding.probabilities).get(finding.value)
                 share = f"  {100 * probability:.0f} %" if probability is not None else ""
-                lines.append((f"{finding.value.meaning}{share}", _TEXT))
+                over = f", over {len(finding.frames)} frames" if len(finding.frames) > 1 else ""
+                lines.append((f"{finding.value.meaning}{share}{over}", TEXT))
             case Measurement(unit="mm"):
                 lines.append((f"{finding.name}  {finding.value:.1f} mm", _MEASURED))
             case Measurement():
@@ -163,7 +165,7 @@ def _value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> lis
             case Segmentation():
                 lines.append((f"{_spoken(finding.name)}  {finding.score:.2f}", colours[finding.name]))
             case NotAssessable():
-                lines.append((f"{_spoken(finding.name)}  not assessable: {finding.reason}", _TEXT))
+                lines.append((f"{_spoken(finding.name)}  not assessable: {finding.reason}", TEXT))
     return lines
 
 

@@ -1,0 +1,66 @@
+"""Where the network looked: Grad-CAM by the package of that name, laid over the whole picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import torch
+from pytorch_grad_cam import GradCAM
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+
+from dicom_node.inference.letterbox import Letterbox
+from dicom_node.tasks.anomalies.net import STRIDE, AnomaliesNet
+
+GRID = (24, 32)  #: rows and columns of a map, spread over the picture
+
+
+class Attention:
+    """Explains one network.
+
+    Grad-CAM needs gradients only from the logits back to the fourth layer, so it is run on the head alone, over
+    features that were made once, without gradients.
+    """
+
+    def __init__(self, net: AnomaliesNet) -> None:
+        self._head = net.head
+        self._device = next(net.parameters()).device
+
+    def maps(
+        self,
+        features: npt.NDArray[np.float32],
+        classes: npt.NDArray[np.integer],
+        shapes: Sequence[tuple[int, ...]],
+        size: tuple[int, int],
+    ) -> npt.NDArray[np.float64]:
+        """Give a map (n, 24, 32), 0 to 1, of one class for each of the features (n, 512, h, w).
+
+        :param shapes: of the pictures, rows and columns first.
+        :param size: width and height of the network's input, in which the pictures were centred.
+        """
+        targets = [ClassifierOutputTarget(int(kind)) for kind in classes]
+        seen = torch.from_numpy(features).to(self._device).requires_grad_()
+        with torch.enable_grad(), GradCAM(self._head, [self._head[0]]) as grad_cam:
+            small = grad_cam(seen, targets)
+        return np.stack([_over_picture(one, shape, size) for one, shape in zip(small, shapes, strict=True)])
+
+
+def _over_picture(
+    heat: npt.NDArray[np.float32], shape: tuple[int, ...], size: tuple[int, int]
+) -> npt.NDArray[np.float64]:
+    """Bring a map of the input (h, w) to a grid over the picture."""
+    box = Letterbox.fit(shape, *size)
+    rows, columns = GRID
+    x = (np.arange(columns) + 0.5) / columns * shape[1] * box.scale + box.x_px
+    y = (np.arange(rows) + 0.5) / rows * shape[0] * box.scale + box.y_px
+    at_x, at_y = np.meshgrid(x / STRIDE - 0.5, y / STRIDE - 0.5)
+    spread = cv2.remap(
+        heat.astype(np.float32),
+        at_x.astype(np.float32),
+        at_y.astype(np.float32),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return np.clip(spread, 0.0, 1.0).astype(np.float64)
