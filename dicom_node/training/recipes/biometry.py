@@ -63,8 +63,8 @@ class BiometryRecipe(Recipe[BiometryExample]):
     batch_size = 8
     learning_rate = 1e-3
     weight_decay = 0.01
-    width = 320
-    height = 224
+    width = 288
+    height = 192
     simulated_share = 0.2
     simulated: ClassVar[Mapping[str, int]] = {"planes": 480}
     better = "dice"
