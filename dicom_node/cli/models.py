@@ -55,20 +55,25 @@ def evaluate(
     task: Task,
     data: Data,
     json_path: Annotated[Path | None, typer.Option("--json", help="Also write the figures to this file.")] = None,
+    out: Annotated[Path, typer.Option(help="Simulated pictures to measure on, where a task needs them.")] = Path(
+        "runs"
+    ),
     device: Device = "auto",
 ) -> None:
     """Measure the shipped weights on images they were not trained on, with n and 95 % confidence intervals."""
     from dicom_node.bootstrap import MODELS
+    from dicom_node.training.evaluate import SIMULATED_SEED, simulated_for
     from dicom_node.training.evaluate import evaluate as run
 
-    figures = run(task, data, MODELS, device)
+    simulated = simulated_images(out, simulated_for(task), SIMULATED_SEED)
+    figures = run(task, data, MODELS, device, simulated)
     if json_path is not None:
         json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
     print_json(figures)
 
 
 def simulated_images(out: Path, counts: Mapping[str, int], seed: int) -> Path | None:
-    """Give a folder with the simulated pictures that a recipe asks for, making them when they are not there yet."""
+    """Give a folder with the simulated pictures that are asked for, making them when they are not there yet."""
     from dicom_node.simulator.datasets import write_dataset
 
     if not counts:
