@@ -35,7 +35,7 @@ def load(manifest: Manifest, device: str) -> Task:
 
     if tuple(output.name for output in manifest.outputs) != STRUCTURES:
         raise ModelError(f"{manifest.folder}: the outputs are not the network's, in its order: {STRUCTURES}")
-    return Structures(manifest, load_weights(build_net(), manifest.weights_path(NETWORK), device), device)
+    return Structures(manifest, load_weights(build_net("yolo11"), manifest.weights_path(NETWORK), device), device)
 
 
 class Structures:

@@ -14,7 +14,7 @@ calls = []
 watched = ("socket.connect", "socket.getaddrinfo", "subprocess.Popen")
 sys.addaudithook(lambda event, arguments: calls.append((event, str(arguments))) if event in watched else None)
 from dicom_node.tasks.structures.net import build_net
-build_net()
+build_net("yolo11")
 print(calls)
 """
 

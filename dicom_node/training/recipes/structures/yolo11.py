@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dicom_node.tasks.structures.net import build_net
+from dicom_node.tasks.structures.yolo11 import build_yolo11
 from dicom_node.training.recipes.structures.detection import GAINS, DetectorRecipe
 
 STARTING_WEIGHTS = "weights/yolo11n_head_structures_352.pt"
@@ -31,7 +31,7 @@ class Yolo11Recipe(DetectorRecipe):
 
     def net(self, data_dir: Path) -> nn.Module:
         """Make the network with the starting weights, when they lie beside the data."""
-        net: Any = build_net()
+        net: Any = build_yolo11()
         net.args = SimpleNamespace(**GAINS, overlap_mask=False)
         start = data_dir.parent / STARTING_WEIGHTS
         if start.is_file():
