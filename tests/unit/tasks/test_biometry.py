@@ -11,6 +11,7 @@ from dicom_node.domain.finding import Finding, Measurement, NotAssessable, Segme
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.inference.manifest import Manifest
 from dicom_node.tasks.biometry import Biometry
+from dicom_node.tasks.biometry.gate import OPEN
 from dicom_node.tasks.biometry.geometry import Ellipse, coverage, shaft
 from dicom_node.tasks.biometry.net import BiometryNet
 
@@ -117,6 +118,14 @@ def test_the_quality_gate_answers_with_a_reason(
         f for f in biometry._findings(frame(plane, whole(0.2, 0.2)), mask, seen) if not isinstance(f, Segmentation)
     ]
     assert reason in reason_of(findings)
+
+
+def test_without_the_gate_an_uncertain_outline_is_measured(biometry: Biometry) -> None:
+    uncertain = masks(0, HEAD.outline()) * 0.6
+    assert not measured(biometry._findings(frame("brain", whole(0.2, 0.2)), uncertain, "head"))
+    assert "HC" in measured(biometry.with_gate(OPEN)._findings(frame("brain", whole(0.2, 0.2)), uncertain, "head"))
+    nothing = np.zeros((3, HEIGHT, WIDTH), dtype=np.float32)
+    assert not measured(biometry.with_gate(OPEN)._findings(frame("brain", whole(0.2, 0.2)), nothing, "head"))
 
 
 def test_an_outline_that_is_no_ellipse_is_not_measured(biometry: Biometry) -> None:
