@@ -27,6 +27,11 @@ class Ellipse:
         across = np.array([-along[1], along[0]])
         return cls(np.array(centre, dtype=np.float64), np.stack([along * semi_major, across * semi_minor], axis=1))
 
+    @classmethod
+    def of_ends(cls, ends: Array) -> Ellipse:
+        """Make one from the ends of one axis, then of the other (4, 2: x, y), as an ELLIPSE of SCOORD has them."""
+        return cls(ends.mean(axis=0), np.stack([(ends[0] - ends[1]) / 2, (ends[2] - ends[3]) / 2], axis=1))
+
     def scaled(self, scale: tuple[float, float]) -> Ellipse:
         """Give it in other units per x and per y, with its true principal axes there (longest first).
 

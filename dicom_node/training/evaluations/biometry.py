@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dicom_node.domain.finding import Classification, Finding, Measurement, Segmentation
+from dicom_node.domain.finding import Classification, Finding, Measurement
 from dicom_node.domain.frame import Frame
 from dicom_node.errors import BadInput
 from dicom_node.inference.batching import batches
@@ -63,12 +63,6 @@ def _measured(example: BiometryExample, frame: Frame, region: str, task: Biometr
     """Measure a picture on the plane of its label with and without the quality gate, and behind the gate of planes."""
     seen = frame.on_plane(PLANE_OF_REGION[example.region], 1.0)
     findings = task.predict([seen])
-    outline = next((f for f in findings if isinstance(f, Segmentation)), None)
-    rows, columns = frame.pixels.shape[:2]
-    overlap = float("nan")
-    if isinstance(example.shape, Ellipse) and outline:
-        drawn = draw(np.array(outline.contour.points_px), columns, rows)
-        overlap = metrics.dice(drawn, draw(example.shape.outline(256), columns, rows))
     plane = next(f.value_name for f in gate.predict([frame]) if isinstance(f, Classification) and f.name == "plane")
     return {
         "group": example.picture.group,
@@ -78,10 +72,20 @@ def _measured(example: BiometryExample, frame: Frame, region: str, task: Biometr
         "difference_mm": _value(findings, example.region) - example.value_mm,
         "ungated_difference_mm": _value(task.with_gate(OPEN).predict([seen]), example.region) - example.value_mm,
         "value_mm": example.value_mm,
-        "dice": overlap,
+        "dice": _dice(findings, example, frame),
         "on_plane": plane == PLANE_OF_REGION[example.region],
         "circumference_set": example.picture.group.startswith("head_circumference/"),
     }
+
+
+def _dice(findings: Sequence[Finding], example: BiometryExample, frame: Frame) -> float:
+    """Give the dice of the measured ellipse and the label's, as the HC18 challenge does; NaN where one is missing."""
+    measured = next((f.graphic for f in findings if isinstance(f, Measurement) and f.graphic.kind == "ellipse"), None)
+    if measured is None or not isinstance(example.shape, Ellipse):
+        return float("nan")
+    rows, columns = frame.pixels.shape[:2]
+    drawn = draw(Ellipse.of_ends(np.array(measured.points_px)).outline(256), columns, rows)
+    return metrics.dice(drawn, draw(example.shape.outline(256), columns, rows))
 
 
 def _value(findings: Sequence[Finding], region: str) -> float:

@@ -39,6 +39,13 @@ def test_an_ellipse_is_found_again_from_its_moments(angle: float) -> None:
     assert overlap(draw(true.outline(256), 300, 240), found) > 0.98
 
 
+def test_an_ellipse_is_known_by_the_ends_of_its_axes() -> None:
+    true = Ellipse.of((150.5, 120.2), 90.0, 65.0, 25.0)
+    again = Ellipse.of_ends(np.concatenate([true.ends(0), true.ends(1)]))
+    assert again.centre == pytest.approx(true.centre)
+    assert again.axes == pytest.approx(true.axes)
+
+
 def test_a_soft_edge_and_a_dent_hardly_change_the_size() -> None:
     true = Ellipse.of((150.0, 120.0), 90.0, 65.0, 20.0)
     likely = cv2.GaussianBlur(coverage(true.outline(256), 300, 240), (0, 0), 2.0)
