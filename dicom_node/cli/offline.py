@@ -77,10 +77,23 @@ def simulate(
     to: Annotated[str | None, typer.Option("--to", help="Also send them to AE@HOST:PORT.")] = None,
     calling: Annotated[str, typer.Option("--from", help="The AE title to send with.")] = "SIMULATOR",
     seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
+    dataset: Annotated[
+        Path | None, typer.Option(help="Write data sets for training here (images and tables) instead of studies.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="With --dataset: images of each set.")] = 200,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="With --dataset: also change heads of this data folder, into DIR/changed. Not to be shared."),
+    ] = None,
 ) -> None:
     """Make ultrasound studies: from phantoms, or by wrapping a folder of images as US Image and JPEG cine."""
     from dicom_node.simulator.studies import demo_studies, wrap_images
 
+    if dataset is not None:
+        _simulate_datasets(dataset, count, seed, data)
+        return
+    if data is not None:
+        raise BadInput("--data goes with --dataset")
     if from_images is None:
         studies = demo_studies(out, seed)
     elif from_images.is_dir():
@@ -100,3 +113,20 @@ def simulate(
     console.print(f"{len(studies)} studies with {len(files)} instances written to {out}")
     if to is not None:
         send(files, to, calling)
+
+
+def _simulate_datasets(out: Path, count: int, seed: int, data: Path | None) -> None:
+    """Write every simulated set with its exact ground truth and, from real data, heads with worked-in changes."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from dicom_node.simulator.changed_heads import write_changed_heads
+    from dicom_node.simulator.datasets import SETS, write_dataset
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, refresh_per_second=2) as progress:
+        drawn = progress.add_task("simulated images", total=count * len(SETS))
+        write_dataset(out, dict.fromkeys(SETS, count), seed, lambda: progress.advance(drawn))
+        if data is not None:
+            changed = progress.add_task("changed heads", total=count)
+            write_changed_heads(data, out / "changed", count, seed, advance=lambda: progress.advance(changed))
+    console.print(f"{count} images each of {', '.join(SETS)} written to {out}")

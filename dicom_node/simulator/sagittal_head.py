@@ -331,6 +331,9 @@ def _nuchal_translucency(
         0.0, 1.0, 40
     )
     swell = thickness * (0.55 + 0.45 * np.sin(np.linspace(0.25, 0.85, 40) * np.pi))
+    if thickness > NORMAL_NUCHAL:  # a thick one tapers to the usual band at its ends
+        swell = np.sin(np.linspace(0.04, 0.96, 40) * np.pi) ** 0.7
+        swell = NORMAL_NUCHAL / 2.0 + (thickness - NORMAL_NUCHAL / 2.0) * swell
     upper = np.stack([x, level + sag - swell / 2], axis=1)
     lower = np.stack([x, level + sag + swell / 2], axis=1)
     canvas.tissue(pose.to_px(np.vstack([upper, lower[::-1]])), rng.uniform(-46.0, -36.0), softness_px=1.0)
