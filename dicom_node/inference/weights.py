@@ -32,12 +32,16 @@ def load_weights(net: torch.nn.Module, path: Path, device: str) -> torch.nn.Modu
 
 
 def save_weights(numbers: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write a network's numbers, the floating ones in half precision."""
+    """Write a network's numbers, the floating ones in half precision; what a network holds as double stays so."""
     from safetensors.torch import save_file  # noqa: PLC0415
+    from torch import float64  # noqa: PLC0415
 
     save_file(
         {
-            key: (value.half() if value.is_floating_point() else value).detach().cpu().contiguous()
+            key: (value.half() if value.is_floating_point() and value.dtype != float64 else value)
+            .detach()
+            .cpu()
+            .contiguous()
             for key, value in numbers.items()
         },
         path,

@@ -4,7 +4,8 @@ The region is the ellipse inside the box: structures are round or long, and the 
 neighbours. It is brought, undistorted, to ``AREA`` pixels before anything is counted, so that matrices of small and
 large structures, and of near and far views, have the same number of pixels. Grey values mean nothing between machines
 and gains, so they are cut into ``BINS`` bins between the region's own extremes (a fixed number of bins, as the IBSI
-asks for arbitrary units). Lengths are thousandths of the picture's long side, since nothing says how large a pixel is.
+asks for arbitrary units). Nothing says how large a pixel is, so lengths are measured by the head: in pixels of a
+picture where the head has its usual size (``head_scale``).
 
 | features | image | classes |
 |---|---|---|
@@ -19,7 +20,7 @@ Sources: van Griethuysen et al., Cancer Res 2017; Zwanenburg et al. (IBSI), Radi
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -37,7 +38,18 @@ MARGIN_PX = 8  #: around it: filters look beyond the region's edge
 BINS = 32
 SIGMA_PX = 2.0
 WAVELET = "coif1"
-LENGTH_UNITS = 1000.0  #: of the picture's long side
+#: Median of the longer side of every structure's box on the training images of ``head_structures``, in pixels.
+USUAL_SIDE_PX = {
+    "thalami": 90.0,
+    "midbrain": 86.0,
+    "palate": 99.0,
+    "fourth_ventricle": 61.0,
+    "cisterna_magna": 93.0,
+    "nuchal_translucency": 267.0,
+    "nasal_tip": 28.0,
+    "nasal_skin": 26.0,
+    "nasal_bone": 37.0,
+}
 
 SHAPE = (
     *("Elongation", "MajorAxisLength", "MaximumDiameter", "MeshSurface", "MinorAxisLength"),
@@ -90,21 +102,21 @@ RADIOMIC_NAMES = tuple(
 )
 
 
-def radiomic_features(grey: Grey, box: Box, names: Sequence[str] = RADIOMIC_NAMES) -> Features:
+def radiomic_features(grey: Grey, box: Box, names: Sequence[str] = RADIOMIC_NAMES, scale: float = 1.0) -> Features:
     """Give features (names,) of a box (x0, y0, x1, y1; picture pixels) of a grey picture (rows, columns).
 
-    Only the images and classes that hold a wanted feature are computed. A feature that is not defined for a region (a
-    correlation where all is one grey) is 0.
+    ``scale`` is the head's (``head_scale``). Only the images and classes that hold a wanted feature are computed. A
+    feature that is not defined for a region (a correlation where all is one grey) is 0.
     """
     wanted: dict[str, dict[str, list[str]]] = {}
     for full_name in names:
         image, kind, name = full_name.split("_")
         wanted.setdefault(image, {}).setdefault(kind, []).append(name)
-    patch, scale = box_patch(grey, box)
+    patch, zoom = box_patch(grey, box)
     found: dict[str, float] = {}
     for image, classes in wanted.items():
         if image == "ellipse":
-            unit = LENGTH_UNITS / (scale * max(grey.shape))
+            unit = 1.0 / (zoom * scale)
             picture, region = _itk(patch, unit), _itk(_ellipse(patch.shape), unit)
         else:
             picture, region = _itk(_filtered(patch, image)), _itk(_ellipse(patch.shape))
@@ -113,6 +125,11 @@ def radiomic_features(grey: Grey, box: Box, names: Sequence[str] = RADIOMIC_NAME
             found |= {f"{image}_{kind}_{name}": value for name, value in computed.items()}
     values = np.array([found[name] for name in names], dtype=np.float64)
     return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
+
+
+def head_scale(boxes: Mapping[str, Box]) -> float:
+    """Say how much larger than usual a head is drawn: the median over its structures, of which few are abnormal."""
+    return float(np.median([max(x1 - x0, y1 - y0) / USUAL_SIDE_PX[name] for name, (x0, y0, x1, y1) in boxes.items()]))
 
 
 def box_patch(grey: Grey, box: Box) -> tuple[npt.NDArray[np.float64], float]:

@@ -51,12 +51,12 @@ class CropRecipe(Recipe[HeadExample]):
     task = "structures"
     network = "efficientnet_b4"
     epochs = 5
-    draws = 3072
+    draws = 4096
     batch_size = 32
     learning_rate = 1e-3
     weight_decay = 0.02
-    width = 96
-    height = 96
+    width = 64
+    height = 64
     simulated_share = 0.15
     simulated: ClassVar[Mapping[str, int]] = {"head_structures": 240}
     better = "standard_auc"
