@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,13 +31,15 @@ from dicom_node.dimse.archive import Archive
 from dicom_node.dimse.peer import Peer, echo
 from dicom_node.dimse.storage_scu import send_instances
 from dicom_node.errors import BadInput, DeliveryError, NodeError
-from dicom_node.pipeline.files import expand, sort_into_studies
+from dicom_node.pipeline.files import expand, sop_instance_uid_of, sort_into_studies
 
 SCANNER, NODE, PACS = "DEMO_SCANNER", "DICOM_NODE", "DEMO_PACS"
 STATES = ("receiving", "closed", "analysed", "delivered", "committed")
 QUIET_S = 2.0
 START_S, FINISH_S = 60.0, 150.0
 SEED = 7
+MARK = ".dicom-node-demo"  #: says that a folder is the demo's own, so that the next demo may empty it
+MADE_HERE = ("config.yaml", "node.log", "pacs", "previews", "scanner", "var")
 
 
 @dataclass(slots=True)
@@ -62,16 +64,16 @@ def run_demo(console: Console, files: Sequence[Path], pacs: Peer | None, out: Pa
     """Run the demo and print what happened; give the exit code: 0 when every study was committed.
 
     :param port: where the node listens; a real PACS must know it to report its storage commitment.
+    :raises BadInput: no file is of a study, or ``out`` is not the demo's to empty; nothing was removed then.
     """
-    # Everything of an earlier demo goes: its studies would be "already known" to the node.
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    own_studies = _own_studies(files) if files else []
+    empty_folder(out, [file for study in own_studies for file in study.files])
     node_port = port or _free_port()
     archive = None if pacs else Archive(PACS, out / "pacs", _free_port(), ("127.0.0.1", node_port))
     peer = pacs or Peer(PACS, "127.0.0.1", archive.port if archive else 0)
     node_peer = Peer(NODE, "127.0.0.1", node_port)
     config_path = _write_config(out, node_port, peer)
-    studies = _own_studies(files) if files else _simulated_studies(out / "scanner")
+    studies = own_studies or _simulated_studies(out / "scanner")
     if archive:
         archive.start()
     with (out / "node.log").open("wb") as log:
@@ -95,6 +97,39 @@ def run_demo(console: Console, files: Sequence[Path], pacs: Peer | None, out: Pa
         if archive:
             archive.stop()
     return 0 if all(study.state == "committed" for study in studies) else 1
+
+
+def empty_folder(out: Path, kept: Iterable[Path]) -> None:
+    """Make the demo's folder, or empty the one that an earlier demo made: its studies are "already known" to its node.
+
+    :param kept: files that must not be removed.
+    :raises BadInput: when the folder is not the demo's own, or holds one of the files; nothing was removed then.
+    """
+    folder = out.resolve()
+    for place in (Path.cwd(), Path.home()):
+        if place.resolve().is_relative_to(folder):
+            raise BadInput(f"the demo needs a folder of its own, not {folder}: give another with --out")
+    if folder.exists() and not folder.is_dir():
+        raise BadInput(f"{out} is a file: give a folder with --out")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).is_file():
+        raise BadInput(
+            f"{out} is not empty and no folder of an earlier demo, so nothing in it was touched: "
+            "give another folder with --out, or empty this one yourself"
+        )
+    for file in kept:
+        if file.resolve().is_relative_to(folder):
+            raise BadInput(f"{file} lies in {out}, which the demo empties: give another folder with --out")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / MARK).write_text("Made by `dicom-node demo`, which empties this folder each time.\n", encoding="utf-8")
+    for name in MADE_HERE:
+        _remove(folder / name)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _own_studies(files: Sequence[Path]) -> list[Sent]:
@@ -218,14 +253,25 @@ def _print_answers(console: Console, studies: Sequence[Sent], config_path: Path)
             console.print(f"[red]{study.title}: {study.state} {study.failure or ''}[/red]")
             continue
         answer = admin.show_study(study.study_instance_uid)
-        table = Table(
-            "task", "what", "value", "note", title=f"\n{study.title}", title_justify="left", box=box.SIMPLE_HEAD
-        )
-        for said in answer["findings"]:
-            value = " ".join(str(v) for v in (said["value"], said["unit"]) if v is not None)
-            frame = f"frame {said['frame']}: " if said["frame"] else ""
-            table.add_row(said["task"], said["name"], value, f"{frame}{said['note'] or ''}")
-        console.print(table)
+        names = {sop_instance_uid_of(file): file.name for file in study.files}
+        console.print(answer_table(study.title, answer["findings"], names))
+
+
+def answer_table(title: str, said: Iterable[Mapping[str, Any]], file_names: Mapping[str, str]) -> Table:
+    """Show what was found in one study; each line names the image that it speaks of by the file that was sent.
+
+    :param file_names: SOP Instance UID -> file name.
+    """
+    table = Table(title=f"\n{title}", title_justify="left", box=box.SIMPLE_HEAD)
+    for column in ("task", "what", "value", "image", "note"):
+        table.add_column(column, overflow="fold")
+    for entry in said:
+        value = " ".join(str(v) for v in (entry["value"], entry["unit"]) if v is not None)
+        image = file_names.get(entry.get("instance") or "", "")
+        frame = f"frame {entry['frame']}" if entry["frame"] else None
+        note = ": ".join(part for part in (frame, entry["note"]) if part)
+        table.add_row(entry["task"], entry["name"], value, image, note)
+    return table
 
 
 def _print_places(console: Console, out: Path, archive: Archive | None, peer: Peer) -> None:
