@@ -29,6 +29,7 @@ class DeliveryState(StrEnum):
     SENT = "sent"  #: the destination answered success
     COMMITTED = "committed"  #: the destination took responsibility (storage commitment)
     FAILED = "failed"  #: dead letter: gave up, an operator may retry
+    CANCELLED = "cancelled"  #: an operator gave it up, or a newer answer replaced it: never sent
 
 
 class CommitmentState(StrEnum):
@@ -48,10 +49,12 @@ GENERATION_MOVES: dict[GenerationState, frozenset[GenerationState]] = {
 }
 
 DELIVERY_MOVES: dict[DeliveryState, frozenset[DeliveryState]] = {
-    DeliveryState.PENDING: frozenset({DeliveryState.SENT, DeliveryState.FAILED}),
-    DeliveryState.SENT: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING}),  # pending: the PACS lost it
+    DeliveryState.PENDING: frozenset({DeliveryState.SENT, DeliveryState.FAILED, DeliveryState.CANCELLED}),
+    # the PACS lost it, and it is sent again unless it is not wanted any more
+    DeliveryState.SENT: frozenset({DeliveryState.COMMITTED, DeliveryState.PENDING, DeliveryState.CANCELLED}),
     DeliveryState.COMMITTED: frozenset(),
-    DeliveryState.FAILED: frozenset({DeliveryState.PENDING}),  # an operator's retry
+    DeliveryState.FAILED: frozenset({DeliveryState.PENDING, DeliveryState.CANCELLED}),  # pending: an operator's retry
+    DeliveryState.CANCELLED: frozenset({DeliveryState.SENT}),  # it was on its way already
 }
 
 
@@ -82,7 +85,7 @@ def study_state(
     rows = list(deliveries)
     if generation is not GenerationState.ANALYSED:
         return generation.value
-    if held_back or any(state is DeliveryState.FAILED for state, _ in rows):
+    if held_back or any(state in (DeliveryState.FAILED, DeliveryState.CANCELLED) for state, _ in rows):
         return "failed"
     if not rows:
         return generation.value

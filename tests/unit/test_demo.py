@@ -29,7 +29,7 @@ def test_a_folder_that_is_not_of_a_demo_is_left_as_it_is(tmp_path: Path, instanc
     folder = tmp_path / "thesis"
     folder.mkdir()
     (folder / "chapter1.txt").write_text("years of work")
-    with pytest.raises(BadInput, match="not empty and no folder of an earlier demo.*--out"):
+    with pytest.raises(BadInput, match=r"not empty and no folder of an earlier demo.*--out"):
         run(folder, instance)
     assert (folder / "chapter1.txt").read_text() == "years of work"
 
@@ -61,7 +61,7 @@ def test_ones_own_files_in_the_demos_folder_are_not_removed(tmp_path: Path) -> N
     held = out / "pacs" / "1.dcm"
     held.parent.mkdir()
     write(image(), held)
-    with pytest.raises(BadInput, match="lies in .*which the demo empties"):
+    with pytest.raises(BadInput, match=r"lies in .*which the demo empties"):
         run(out, held)
     assert held.exists()
 

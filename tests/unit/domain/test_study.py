@@ -32,6 +32,7 @@ G, D = GenerationState, DeliveryState
         (G.ANALYSED, [(D.SENT, False), (D.COMMITTED, True)], "committed"),
         (G.ANALYSED, [(D.SENT, False)], "delivered"),
         (G.ANALYSED, [(D.FAILED, True), (D.COMMITTED, True)], "failed"),
+        (G.ANALYSED, [(D.CANCELLED, True), (D.COMMITTED, True)], "failed"),
         (G.CLOSED, [(D.COMMITTED, True)], "closed"),  # a late image: the old answer is not the new one
     ],
 )
@@ -54,6 +55,11 @@ def test_illegal_moves_raise() -> None:
         for then in set(D) - DELIVERY_MOVES[was]:
             with pytest.raises(IllegalTransition):
                 move_delivery(was, then)
+
+
+def test_what_was_cancelled_is_never_to_be_sent_again() -> None:
+    assert D.PENDING not in DELIVERY_MOVES[D.CANCELLED]
+    assert D.CANCELLED in DELIVERY_MOVES[D.PENDING] & DELIVERY_MOVES[D.FAILED]
 
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
