@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.config import Config
-from dicom_node.dimse.listener import Listener
+from dicom_node.dimse.listener import Listener, is_served
 from dicom_node.engine.executors import hold, open_locks
 from dicom_node.engine.queue import JobQueue
 from dicom_node.engine.worker import Periodic, run_worker
-from dicom_node.errors import BadInput
+from dicom_node.errors import BadInput, ConfigError
 from dicom_node.live_config import LiveConfig
 from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
 from dicom_node.pipeline.intake import Intake
@@ -48,6 +48,21 @@ def prepare_database(config: Config) -> None:
     queue = JobQueue(config.database_url)
     queue.migrate()
     queue.close()
+
+
+def check_port(config: Config, receivers: Sequence[str]) -> None:
+    """See that no other program listens on our port; our own receivers may, while they drain.
+
+    :raises ConfigError: another does. It would get a share of our scanners' associations.
+    """
+    if not is_served(config.dicom):
+        return
+    locks = open_locks(config.database_url, config.node.data_dir)
+    if not any(locks.is_alive(name) for name in receivers):
+        raise ConfigError(
+            f"dicom.port: another program listens on {config.dicom.host}:{config.dicom.port} already; "
+            f"stop it, or choose another port"
+        )
 
 
 def default_name(role: str) -> str:
@@ -187,7 +202,7 @@ def load_examiner(config: Config) -> Any:
             missing[name] = f"no model for the task {name} is installed"
             logger.warning(missing[name])
             continue
-        tasks[name] = load_task(name, MODELS, device)
+        tasks[name] = load_task(name, MODELS, device, **config.analysis.options(name))
         algorithms.append(Manifest.read(MODELS / name).algorithm())
     size = config.analysis.batch_size
     batch = size if size != "auto" else GPU_BATCH if device.startswith("cuda") else CPU_BATCH

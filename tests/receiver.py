@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import synthetic
 from conftest import free_port
 from pynetdicom import AE
 from pynetdicom.association import Association
@@ -131,3 +133,35 @@ def scanner(
 def with_changes(config: Config, section: str, **changes: object) -> Config:
     """Change some keys of one section."""
     return config.model_copy(update={section: getattr(config, section).model_copy(update=changes)})
+
+
+def raw_store(association, data_set: bytes, uid: str = "1.2.3"):
+    """Send a C-STORE with exactly these bytes, whatever they are; gives status and comment."""
+    context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == synthetic.US_IMAGE)
+    encoded = store_command(uid)
+    for kind, body in ((3, encoded), (2, data_set)):
+        association.dul.socket.socket.sendall(p_data(kind, body, context.context_id))
+    association._reactor_checkpoint.clear()
+    _, response = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
+    return response.Status, response.ErrorComment
+
+
+def p_data(control: int, body: bytes, context_id: int = 1) -> bytes:
+    """Wrap a command (control 3) or a data set (2) that is whole in one P-DATA-TF."""
+    return struct.pack(">BBLLBB", 4, 0, len(body) + 6, len(body) + 2, context_id, control) + body
+
+
+def store_command(uid: str) -> bytes:
+    """Encode the command of a C-STORE request for a US Image."""
+    elements = [
+        (0x0002, synthetic.US_IMAGE.encode()),
+        (0x0100, struct.pack("<H", 1)),
+        (0x0110, struct.pack("<H", 5)),
+        (0x0800, struct.pack("<H", 1)),
+        (0x1000, uid.encode()),
+    ]
+    return b"".join(
+        struct.pack("<HHL", 0, tag, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
+        for tag, value in elements
+    )

@@ -36,6 +36,8 @@ def serve(
     set_up_logging(live().logging, name or only or "supervisor")
     if only is None:
         bootstrap.prepare_database(live())
+        processes = supervisor.processes_of(live())
+        bootstrap.check_port(live(), [process for role, process in processes if role == "receiver"])
         sys.exit(supervisor.supervise(live(), live.path, stop))
     if only not in supervisor.ROLES:
         raise typer.BadParameter(f"a role is one of {', '.join(supervisor.ROLES)}")

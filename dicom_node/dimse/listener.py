@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import ssl
@@ -167,10 +168,24 @@ def server_context(tls: Tls) -> ssl.SSLContext:
     return context
 
 
-def _bind(dicom: Dicom, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in dicom.host else socket.AF_INET
-    door = socket.socket(family, socket.SOCK_STREAM)
+def is_served(dicom: Dicom) -> bool:
+    """Tell whether somebody listens on the port already. SO_REUSEPORT would let us share it with a stranger."""
+    with _door(dicom) as door:
+        try:
+            door.bind((dicom.host, dicom.port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
+
+
+def _door(dicom: Dicom) -> socket.socket:
+    door = socket.socket(socket.AF_INET6 if ":" in dicom.host else socket.AF_INET, socket.SOCK_STREAM)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    return door
+
+
+def _bind(dicom: Dicom, port: int) -> socket.socket:
+    door = _door(dicom)
     door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     try:
         door.bind((dicom.host, port))

@@ -6,6 +6,7 @@ These are the acts behind the listener (:class:`dicom_node.dimse.handlers.Handle
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ from dicom_node.store.spool import PartFile, Spool, StoredFile
 logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 64 * 1024  # the identifying elements are nearly always within the first few hundred bytes
+SLOW_AFTER_S = 1.0  # an instance that takes longer to arrive holds its study open before it is there
 REPORT_ELSEWHERE_AFTER = timedelta(seconds=5)  # before that, the association that asked is tried
 WRITE_AGAIN_AFTER_S = (0.5, 2, 10, 60, 300)
 _TRIES = 3  # of a transaction that met another receiver's or a closing (PostgreSQL only; SQLite takes turns)
@@ -157,10 +159,9 @@ class Intake:
             request.transfer_syntax_uid,
             request.calling_ae_title,
         )
-        now = self._now()
         try:
-            with self._spool.begin(meta, now) as part:
-                head = _write(part, pieces)
+            with self._spool.begin(meta, self._now()) as part:
+                head = _write(part, pieces, lambda head: self._hold_open(request, head))
                 header, fault = _look(head, part, request)
                 if header is not None and self._is_our_own(header.equipment):
                     return Answer(Status.NOT_AUTHORISED, "a result of this node itself, not taken back")
@@ -169,7 +170,7 @@ class Intake:
             logger.error("%s", full)  # noqa: TRY400 - it is told once, in words
             return Answer(Status.OUT_OF_RESOURCES, str(full))
         # Should this fail, the file stays: the commit may have happened after all. Retention removes what has no row.
-        recorded = self._commits.submit(_arrival(request, header, fault, file, now))
+        recorded = self._commits.submit(_arrival(request, header, fault, file, self._now()))
         if not recorded.is_kept:
             self._spool.remove(file)
         if recorded.state is not InstanceState.STORED:
@@ -177,6 +178,17 @@ class Intake:
                 "%s is %s: %s", printable(request.sop_instance_uid), recorded.state, recorded.reason or "as before"
             )
         return SUCCESS
+
+    def _hold_open(self, request: StoreRequest, head: bytes) -> bool:
+        """Note whose instance is on its way, so that its study does not close meanwhile; False when it is not clear."""
+        try:
+            study = peek(head, request.transfer_syntax_uid).study_instance_uid
+        except UnreadableDataset:
+            return False
+        if not uid_fault(study):
+            with self._database.write() as session:
+                associations.is_receiving(session, request.association_id, study)
+        return True
 
     def _commit(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
         self._spool.flush_folders(arrival.file for arrival in arrivals)
@@ -310,13 +322,19 @@ def _is_collision(error: DBAPIError) -> bool:
     return isinstance(error, IntegrityError) or getattr(error.orig, "sqlstate", None) == _DEADLOCK
 
 
-def _write(part: PartFile, pieces: Iterator[memoryview]) -> bytes:
-    """Write the pieces as they arrive, and give back the beginning."""
+def _write(part: PartFile, pieces: Iterator[memoryview], when_slow: Callable[[bytes], bool]) -> bytes:
+    """Write the pieces as they arrive, and give back the beginning.
+
+    An instance that takes long shows its beginning to ``when_slow``, again and again until that has seen enough.
+    """
     head = b""
+    show_at = time.monotonic() + SLOW_AFTER_S
     for piece in pieces:
         if len(head) < HEAD_BYTES:
             head += bytes(piece[: HEAD_BYTES - len(head)])
         part.write(piece)
+        if time.monotonic() > show_at:
+            show_at = math.inf if when_slow(head) else time.monotonic() + SLOW_AFTER_S
     return head
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.store.tables import AssociationRow, InstanceRow
@@ -63,6 +63,11 @@ def ended(
     row.instances_accepted, row.instances_refused = accepted, refused
 
 
+def is_receiving(session: Session, association_id: int, study_instance_uid: str) -> None:
+    """Write down to which study the instance belongs that an association has been sending for a while."""
+    session.get_one(AssociationRow, association_id).incoming_study_uid = study_instance_uid
+
+
 def mark_lost(session: Session, dead_receivers: Collection[str], now: datetime) -> int:
     """Close the rows of receivers that died with associations open; gives how many. What they acknowledged is kept.
 
@@ -76,7 +81,14 @@ def mark_lost(session: Session, dead_receivers: Collection[str], now: datetime) 
             AssociationRow.receiver.in_(dead_receivers),
             AssociationRow.started_at < now,
         )
-        .values(outcome=LOST, ended_at=now, reason="the receiver process died")
+        .values(
+            outcome=LOST,
+            ended_at=now,
+            reason="the receiver process died",
+            instances_accepted=select(func.count())
+            .where(InstanceRow.association_id == AssociationRow.id)
+            .scalar_subquery(),
+        )
     )
     return int(result.rowcount)  # type: ignore[attr-defined]
 
@@ -87,19 +99,18 @@ def receivers_with_open_associations(session: Session) -> list[str]:
 
 
 def is_delivering(session: Session, study_instance_uid: str) -> bool:
-    """Whether an open association has delivered to this study: then more may be on its way."""
-    return (
-        session.scalar(
-            select(InstanceRow.id)
-            .join(AssociationRow, InstanceRow.association_id == AssociationRow.id)
-            .where(
-                InstanceRow.study_instance_uid == study_instance_uid,
-                AssociationRow.outcome == OPEN,
-            )
-            .limit(1)
+    """Whether an open association has delivered to this study, or is in the middle of it: more may be on its way."""
+    has_delivered = (
+        select(InstanceRow.id)
+        .where(
+            InstanceRow.association_id == AssociationRow.id,
+            InstanceRow.study_instance_uid == study_instance_uid,
         )
-        is not None
+        .exists()
     )
+    delivers = or_(AssociationRow.incoming_study_uid == study_instance_uid, has_delivered)
+    query = select(AssociationRow.id).where(AssociationRow.outcome == OPEN, delivers).limit(1)
+    return session.scalar(query) is not None
 
 
 def _row(entry: Entry, outcome: str, now: datetime) -> AssociationRow:

@@ -64,6 +64,7 @@ class AssociationRow(Base):
     contexts: Mapped[list[Any]]
     instances_accepted: Mapped[int] = mapped_column(default=0)
     instances_refused: Mapped[int] = mapped_column(default=0)
+    incoming_study_uid: Mapped[str | None] = mapped_column(String(64))  #: of an instance that takes long to arrive
 
     __table_args__ = (Index(None, "outcome", "receiver"), Index(None, "started_at"))
 

@@ -4,7 +4,6 @@ import hashlib
 import os
 import re
 import socket
-import struct
 import subprocess
 import threading
 import time
@@ -25,7 +24,7 @@ from pydicom.uid import (
     RLELossless,
 )
 from pynetdicom.dsutils import encode
-from receiver import Receiver, running_receiver, scanner, with_changes
+from receiver import Receiver, p_data, raw_store, running_receiver, scanner, store_command, with_changes
 
 from dicom_node.dimse.connection import Timeouts
 from dicom_node.dimse.contexts import STORAGE_SYNTAXES
@@ -55,18 +54,6 @@ def storescu(receiver: Receiver, *arguments: object, ae_title: str = "SCANNER", 
         timeout=60,
         env={**os.environ, "TCP_NODELAY": "1"},
     )
-
-
-def raw_store(association, data_set: bytes, uid: str = "1.2.3"):
-    """Send a C-STORE with exactly these bytes, whatever they are; gives status and comment."""
-    context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == US)
-    encoded = _store_command(uid)
-    for kind, body in ((3, encoded), (2, data_set)):
-        association.dul.socket.socket.sendall(_pdata(kind, body, context.context_id))
-    association._reactor_checkpoint.clear()
-    _, response = association.dimse.get_msg(block=True)
-    association._reactor_checkpoint.set()
-    return response.Status, response.ErrorComment
 
 
 def explicit(ds: Dataset) -> bytes:
@@ -352,7 +339,7 @@ def test_an_abort_in_the_middle_keeps_what_was_acknowledged(receiver):
     with scanner(receiver, US_CONTEXT) as association:
         assert association.send_c_store(synthetic.image(number=1)).Status == 0
         wire = association.dul.socket.socket
-        wire.sendall(_pdata(3, _store_command("1.2.9")) + _pdata(0, b"half of it"))
+        wire.sendall(p_data(3, store_command("1.2.9")) + p_data(0, b"half of it"))
         association.abort()
     wait_until(lambda: receiver.associations()[0].outcome != "open")
     (row,) = receiver.associations()
@@ -375,8 +362,8 @@ def test_a_connection_that_breaks_inside_an_image_leaves_no_part_of_it(receiver)
         assert association.send_c_store(synthetic.image(number=1)).Status == 0
         wire = association.dul.socket.socket
         body = explicit(synthetic.image(number=2))
-        wire.sendall(_pdata(3, _store_command("1.2.9")))
-        wire.sendall(_pdata(2, body)[: len(body) // 2])
+        wire.sendall(p_data(3, store_command("1.2.9")))
+        wire.sendall(p_data(2, body)[: len(body) // 2])
         wait_until(lambda: any("spool" in name for name in receiver.files()))
         wire.shutdown(socket.SHUT_RDWR)
     wait_until(lambda: receiver.associations()[0].outcome == "lost")
@@ -452,22 +439,5 @@ def test_the_rows_of_a_dead_receiver_are_marked_lost(receiver):
             assert associations.mark_lost(session, ["receiver-2"], receiver.instances()[0].received_at) == 0
             assert associations.mark_lost(session, ["receiver-1"], receiver.instances()[0].received_at) == 1
             assert not associations.is_delivering(session, synthetic.STUDY_UID)
-        assert receiver.associations()[0].reason == "the receiver process died"
-
-
-def _pdata(control: int, body: bytes, context_id: int = 1) -> bytes:
-    return struct.pack(">BBLLBB", 4, 0, len(body) + 6, len(body) + 2, context_id, control) + body
-
-
-def _store_command(uid: str) -> bytes:
-    elements = [
-        (0x0002, US.encode()),
-        (0x0100, struct.pack("<H", 1)),
-        (0x0110, struct.pack("<H", 5)),
-        (0x0800, struct.pack("<H", 1)),
-        (0x1000, uid.encode()),
-    ]
-    return b"".join(
-        struct.pack("<HHL", 0, tag, len(value) + len(value) % 2) + value + b"\0" * (len(value) % 2)
-        for tag, value in elements
-    )
+        (row,) = receiver.associations()
+        assert (row.reason, row.instances_accepted) == ("the receiver process died", 1)
