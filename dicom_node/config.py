@@ -113,7 +113,11 @@ class Analysis(Section):
     tasks: tuple[str, ...] = ("planes", "structures", "anomalies", "biometry")
     batch_size: Annotated[int, Field(ge=1, le=1024)] | Literal["auto"] = "auto"
     max_frames_per_cine: Annotated[int, Field(ge=1, le=10000)] = 64
-    detector: Literal["yolo11"] = "yolo11"  # more names come with more models
+    detector: Literal["yolo11", "swin", "both"] = "yolo11"
+
+    def options(self, task: str) -> dict[str, str]:
+        """Give what a task is loaded with."""
+        return {"detector": self.detector} if task == "structures" else {}
 
     @field_validator("tasks")
     def _gate_first(cls, value: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,10 +11,11 @@ from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.task import Task
 
 
-def load_task(name: str, models_dir: Path, device: str = "auto") -> Task:
+def load_task(name: str, models_dir: Path, device: str = "auto", **options: str) -> Task:
     """Load a task: its manifest, its weights (checked by SHA-256) and its module ``dicom_node.tasks.<name>``.
 
-    The module's place follows from the name, and is never read from the manifest.
+    The module's place follows from the name, and is never read from the manifest. ``options`` are the task's own, as
+    ``config.yaml`` gives them.
 
     :raises ModelError: no such task, or its manifest or weights cannot be used.
     """
@@ -27,5 +28,5 @@ def load_task(name: str, models_dir: Path, device: str = "auto") -> Task:
         if error.name != package:
             raise
         raise ModelError(f"{manifest.folder} has no task: there is no module {package}") from error
-    task: Task = module.load(manifest, choose_device(device))
+    task: Task = module.load(manifest, choose_device(device), **options)
     return task

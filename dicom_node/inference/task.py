@@ -12,7 +12,8 @@ from dicom_node.domain.frame import Frame, FrameReference
 class Task(Protocol):
     """A loaded model that looks at frames and says what it finds.
 
-    ``dicom_node/tasks/<name>`` makes one with ``load(manifest, device) -> Task``.
+    ``dicom_node/tasks/<name>`` makes one with ``load(manifest, device) -> Task``; a task that can be
+    configured takes its options by name, each with a default.
     """
 
     name: str

@@ -51,13 +51,13 @@ def unseen(examples: Sequence[Kind], folder: Path) -> tuple[list[Kind], str]:
     return rest, "simulated" if rest[0].picture.simulated else "real"
 
 
-def loaded(name: str, kind: type[Any], models_dir: Path, device: str) -> Any:
+def loaded(name: str, kind: type[Any], models_dir: Path, device: str, **options: str) -> Any:
     """Load a task and see that it is the class that an evaluation is about to ask.
 
     :raises TypeError: it is another.
     :raises ModelError: the model cannot be loaded.
     """
-    task = load_task(name, models_dir, device)
+    task = load_task(name, models_dir, device, **options)
     if not isinstance(task, kind):
         raise TypeError(f"{name} is not a {kind.__name__}")
     return task

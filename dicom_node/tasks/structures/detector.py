@@ -1,0 +1,66 @@
+"""What every detector does: look at frames, as they are and mirrored, and propose boxes for each structure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from dicom_node.domain.frame import Frame
+from dicom_node.inference.letterbox import Letterbox, grey_of
+from dicom_node.inference.manifest import Manifest
+from dicom_node.inference.weights import load_weights
+from dicom_node.tasks.structures.fusion import Look
+from dicom_node.tasks.structures.net import STRUCTURES, build_net
+
+PROPOSALS = 40  #: that a look keeps for each structure
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A network that finds structures in inputs of ``size`` (width, height)."""
+
+    name: str
+    net: torch.nn.Module
+    size: tuple[int, int]
+    device: str
+
+    @classmethod
+    def load(cls, name: str, manifest: Manifest, device: str) -> Detector:
+        """Load the detector that the manifest calls ``name``.
+
+        :raises ModelError: it has none, or its weights cannot be used.
+        """
+        size = manifest.input_size(name)
+        return cls(name, load_weights(build_net(name), manifest.weights_path(name), device), size, device)
+
+    def look(self, frames: Sequence[Frame]) -> list[tuple[Look, Look]]:
+        """Look at each frame twice: as it is, and at its mirror image."""
+        fits = [Letterbox.fit(frame.pixels.shape, *self.size) for frame in frames]
+        grey = np.stack([fit.apply(grey_of(frame.pixels)) for fit, frame in zip(fits, frames, strict=True)])
+        seen, mirrored = self._predict(grey), self._predict(np.ascontiguousarray(grey[:, :, ::-1]))
+        mirrored[:, 0] = self.size[0] - mirrored[:, 0]
+        return [
+            (_look(first, fit), _look(second, fit)) for first, second, fit in zip(seen, mirrored, fits, strict=True)
+        ]
+
+    def _predict(self, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Give what the network says (n, 4 + structures, places) of pictures (n, height, width)."""
+        with torch.inference_mode():
+            pictures = torch.from_numpy(grey)[:, None].to(self.device).float().div(255.0).expand(-1, 3, -1, -1)
+            said = self.net(pictures.contiguous(memory_format=torch.channels_last))[0]
+            return np.asarray(said.float().cpu().numpy())
+
+
+def _look(prediction: npt.NDArray[np.float32], fit: Letterbox) -> Look:
+    """Keep the best proposals of one prediction (4 + structures, places), in picture pixels."""
+    scores = prediction[4:]
+    kept = min(PROPOSALS, scores.shape[1])
+    places = np.argpartition(-scores, kept - 1, axis=1)[:, :kept]
+    centre, half = np.moveaxis(prediction[:2, places], 0, -1), np.moveaxis(prediction[2:4, places], 0, -1) / 2
+    corners = np.stack([centre - half, centre + half], axis=-2).reshape(-1, 2)
+    boxes = fit.to_picture(corners).reshape(len(STRUCTURES), kept, 4)
+    return Look(boxes, np.take_along_axis(scores, places, axis=1))
