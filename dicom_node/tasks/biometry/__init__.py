@@ -96,11 +96,12 @@ class Biometry:
 
     def _findings(self, frame: Frame, masks: npt.NDArray[np.float32], seen: str) -> list[Finding]:
         """Read one frame's masks (regions, height, width; probabilities)."""
-        region = REGION_OF_PLANE[frame.plane or ""]
+        plane = frame.plane or ""
+        region = REGION_OF_PLANE[plane]
         first = MEASURED[region][0]
-        if seen != region:
-            reason = f"the plane is {frame.plane}, but the segmentation sees the {seen}"
-            return [NotAssessable(self.name, frame.reference, first, reason)]
+        fault = self._gate.fault_of_region(plane, region, seen)
+        if fault:
+            return [NotAssessable(self.name, frame.reference, first, fault)]
         fit = Letterbox.fit(frame.pixels.shape, *self._size)
         likely = masks[self._regions.index(region)]
         fine = cv2.resize(likely, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR)

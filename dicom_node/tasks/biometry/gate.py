@@ -23,6 +23,13 @@ class Gate:
     minimum_overlap: float = 0.88  #: of the mask and its ellipse
     minimum_elongation: float = 3.0  #: of a femur
     minimum_confidence: float = 0.75  #: mean probability inside the mask
+    same_region: bool = True  #: as the plane's, where the segmentation says which region it sees
+
+    def fault_of_region(self, plane: str, region: str, seen: str) -> str | None:
+        """Say why a picture of a plane is not measured whose segmentation sees another region, or None."""
+        if self.same_region and seen != region:
+            return f"the plane is {plane}, but the segmentation sees the {seen}"
+        return None
 
     def fault(self, mask: Mask, likely: npt.NDArray[np.float32], region: str, fit: Letterbox) -> str | None:
         """Say why a mask cannot be measured, or None.
@@ -56,4 +63,4 @@ class Gate:
 
 GATE = Gate()
 #: Lets everything through that has a size at all: what errors there would be without the gate.
-OPEN = Gate({"head": 0.0, "abdomen": 0.0, "femur": 0.0}, 1.0, 0.0, 1.0, 0.0)
+OPEN = Gate({"head": 0.0, "abdomen": 0.0, "femur": 0.0}, 1.0, 0.0, 1.0, 0.0, same_region=False)

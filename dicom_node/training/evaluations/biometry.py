@@ -145,11 +145,10 @@ def _figures(cases: Sequence[Mapping[str, Any]]) -> Figures:
     everything = np.ones(len(cases), dtype=bool)
     add("region_accuracy", everything, _mean, column["region_right"])
     add("failed", everything, _mean, ~answered)
-    ungated = np.nan_to_num(np.abs(column["ungated_difference_mm"]) / column["value_mm"], nan=np.inf)
-    gross = ungated > GROSS_ERROR
+    ungated = np.abs(column["ungated_difference_mm"]) / column["value_mm"]
     add("gross_errors", answered, _mean, share > GROSS_ERROR)
-    add("gate_gross_errors_refused", gross, _mean, ~answered)
-    add("gate_good_ones_refused", ~gross, _mean, ~answered)
+    add("gate_gross_errors_refused", ungated > GROSS_ERROR, _mean, ~answered)
+    add("gate_good_ones_refused", ungated <= GROSS_ERROR, _mean, ~answered)
     return figures
 
 
