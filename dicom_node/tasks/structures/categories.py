@@ -38,6 +38,9 @@ class TabTransformer(nn.Module):
         layer = nn.TransformerEncoderLayer(
             WIDTH, HEADS, 2 * WIDTH, DROPOUT, activation="gelu", batch_first=True, norm_first=True
         )
+        layer.self_attn.dropout = (
+            0.0  # it costs as much as the rest of the net, and noise on the features does its work
+        )
         self.encoder = nn.TransformerEncoder(layer, LAYERS, norm=nn.LayerNorm(WIDTH), enable_nested_tensor=False)
         self.standard = nn.Linear(WIDTH, 1)
         self.category = nn.Linear(WIDTH, len(CATEGORIES))

@@ -38,7 +38,7 @@ from dicom_node.training.selection import Selection, Target, select
 DEEP = "efficientnet_b4"
 PROCESSES = 2
 SEEN_AGAIN = 60  #: heads whose boxes are looked at again for the ICC
-MOST = 40  #: features of a kind that a LASSO may keep
+MOST = 30  #: features of a kind that a LASSO may keep
 NON_STANDARD_WEIGHT = 2.0
 BOX_LOSS = 0.3
 NOISE = 0.15  #: added to standardised features
@@ -64,9 +64,9 @@ class CategoriesRecipe(Recipe[HeadExample]):
 
     task = "structures"
     network = "categories"
-    epochs = 24
-    draws = 1536
-    batch_size = 48
+    epochs = 16
+    draws = 1024
+    batch_size = 32
     learning_rate = 2e-3
     weight_decay = 0.05
     width = 64  # of the crops
