@@ -28,7 +28,15 @@ from pydicom.uid import (
 )
 
 from dicom_node.domain.concept import Concept
-from dicom_node.domain.finding import Classification, Detection, Finding, Graphic, Measurement, NotAssessable
+from dicom_node.domain.finding import (
+    Classification,
+    Detection,
+    Finding,
+    Graphic,
+    HeatMap,
+    Measurement,
+    NotAssessable,
+)
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed, StudyAnalysis
 
@@ -175,10 +183,14 @@ IMAGE_VIEW = Concept("111031", "DCM", "Image View")
 BRAIN_TT = Concept("BRAIN_TT", "99FETALAI", "Transthalamic plane")
 OTHER = Concept("OTHER", "99FETALAI", "Other plane")
 CERVIX = Concept("CERVIX", "99FETALAI", "Maternal cervix plane")
+CNS = Concept("CNS_ANOMALY", "99FETALAI", "Fetal central nervous system appearance")
+NO_ANOMALY = Concept("282332003", "SCT", "No abnormality detected - examination result")
+ENCEPHALOCELE = Concept("55999004", "SCT", "Encephalocele")
 ALGORITHMS = (
     Algorithm("planes", "PlaneNet", "1.0.0", "0" * 64),
     Algorithm("structures", "YOLO11n", "1.0.0", "1" * 64),
     Algorithm("biometry", "HeadUNet", "1.0.0", "2" * 64),
+    Algorithm("anomalies", "ResNet34", "1.0.0", "3" * 64),
 )
 
 
@@ -208,6 +220,23 @@ def findings(frame: FrameReference, *, millimetres: bool = True) -> tuple[Findin
             None if millimetres else "the image has no calibrated ultrasound region",
         ),
         NotAssessable("biometry", frame, "FL", "the plane shows no femur"),
+    )
+
+
+def anomaly(*frames: FrameReference) -> tuple[Finding, ...]:
+    """Find an anomaly over several frames, with a heat map of the first."""
+    values = tuple(tuple(round(x * y / 12, 3) for x in range(5)) for y in range(4))
+    return (
+        Classification(
+            "anomalies",
+            frames,
+            "anomaly",
+            CNS,
+            ENCEPHALOCELE,
+            "encephalocele",
+            ((NO_ANOMALY, 0.2), (ENCEPHALOCELE, 0.8)),
+        ),
+        HeatMap("anomalies", frames[0], "anomaly", ENCEPHALOCELE, "encephalocele", 0.9, values, "Grad-CAM"),
     )
 
 

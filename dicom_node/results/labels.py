@@ -84,7 +84,8 @@ class Page:
     def _cost_of_block(self, place: Box) -> float:
         """Rate a place from 0: the share of it that is bright, and what it covers of shapes and of our text."""
         x0, y0, x1, y1 = (max(0, int(v)) for v in place)
-        bright = float(self._bright[y0 : y1 + 1, x0 : x1 + 1].mean()) if x1 > x0 and y1 > y0 else 1.0
+        under = self._bright[y0 : y1 + 1, x0 : x1 + 1]
+        bright = float(under.mean()) if under.size else 1.0  # nothing lies under it: it is outside a tiny picture
         return bright + (4 * _covered(place, self._shapes) + 16 * _covered(place, self._taken)) / _area(place)
 
     def _cost_of_label(self, place: Box, subject: Box) -> float:

@@ -17,6 +17,7 @@ from dicom_node.domain.finding import (
     Classification,
     Detection,
     Finding,
+    HeatMap,
     Measurement,
     NotAssessable,
     Segmentation,
@@ -24,6 +25,7 @@ from dicom_node.domain.finding import (
 )
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.inference.registry import load_task
+from dicom_node.inference.task import StudyTask
 
 MODELS = Path(__file__).parents[2] / "models"
 BASELINES = Path(__file__).parent / "baselines"
@@ -65,14 +67,20 @@ def told(finding: Finding) -> dict[str, Any]:
         case Segmentation():
             area = cv2.contourArea(np.array(finding.contour.points_px, dtype=np.float32))
             return {**common, "code": finding.structure.value, "size": round(area**0.5, 1)}
+        case HeatMap():
+            return {**common, "value": finding.value_name, "score": round(finding.probability, 3)}
         case NotAssessable():
             return {**common, "reason": finding.reason}
 
 
 def prediction(name: str) -> list[dict[str, Any]]:
-    """Run a task on the pictures that it accepts."""
+    """Run a task on the pictures that it accepts; one that answers for a study concludes from them."""
     task = load_task(name, MODELS, "cpu")
-    return [told(finding) for finding in task.predict([frame for frame in frames() if task.accepts(frame)])]
+    accepted = [frame for frame in frames() if task.accepts(frame)]
+    found = task.predict(accepted)
+    if isinstance(task, StudyTask):
+        found += task.conclude(found, [frame.reference for frame in accepted])
+    return [told(finding) for finding in found]
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in BASELINES.glob("*.json")))

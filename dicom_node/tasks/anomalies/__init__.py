@@ -34,6 +34,8 @@ POOLING = "top_mean"  #: chosen on the validation split, see docs/models/anomali
 FLOOR = 0.6  #: below this pooled probability no class is named
 BATCH = 16
 NORMAL = 0  #: the place of this class
+#: Said with every answer.
+QUALIFIER = "learned almost only from simulated pictures of these anomalies; others are not looked for"
 
 
 def load(manifest: Manifest, device: str) -> Task:
@@ -135,6 +137,7 @@ class Anomalies:
             value=best.concept,
             value_name=best.name,
             probabilities=tuple((v.concept, float(p)) for v, p in zip(self._output.values, probabilities, strict=True)),
+            qualifier=QUALIFIER,
         )
 
     def _heat_map(

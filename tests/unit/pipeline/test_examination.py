@@ -9,9 +9,10 @@ import pytest
 import synthetic
 from pydicom.uid import JPEGBaseline8Bit
 
-from dicom_node.domain.finding import Classification, Finding, NotAssessable
-from dicom_node.domain.frame import Frame
+from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
+from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.errors import ModelError
+from dicom_node.inference.task import Task
 from dicom_node.pipeline.examination import Examiner, StoredInstance, render_frames
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -65,7 +66,7 @@ def stored(tmp_path: Path, number: int = 1, patient_id: str = "12345", **options
     return StoredInstance(str(ds.SOPInstanceUID), synthetic.write(ds, tmp_path / f"{number}.dcm"))
 
 
-def examiner(*tasks: Looker, missing: dict[str, str] | None = None, batch_size: int = 4) -> tuple[Examiner, Gate]:
+def examiner(*tasks: Task, missing: dict[str, str] | None = None, batch_size: int = 4) -> tuple[Examiner, Gate]:
     gate = Gate()
     return Examiner(
         {"planes": gate, **{t.name: t for t in tasks}}, synthetic.ALGORITHMS, missing or {}, batch_size
@@ -154,3 +155,63 @@ def test_pictures_of_another_patient_are_named_and_neither_looked_at_nor_evidenc
     ]
     assert [str(header.SOPInstanceUID) for header in found.headers] == [i.sop_instance_uid for i in images[1:]]
     assert brain.shown == len(found.key_frames) == 3
+
+
+class Pooler:
+    """Answers for the study: names every frame it was shown, and has a heat map of each."""
+
+    name = "anomalies"
+
+    def __init__(self, act: Callable[[], None] = lambda: None) -> None:
+        self.act = act
+        self.asked: list[tuple[int, int]] = []
+
+    def accepts(self, frame: Frame) -> bool:
+        return frame.plane == "brain"
+
+    def predict(self, frames: Sequence[Frame]) -> list[Finding]:
+        return [found for frame in frames for found in synthetic.anomaly(frame.reference)]
+
+    def conclude(self, findings: Sequence[Finding], reported: Sequence[FrameReference]) -> list[Finding]:
+        self.act()
+        self.asked.append((len(findings), len(reported)))
+        seen = [found for found in findings if isinstance(found, Classification)]
+        if not seen:
+            return [NotAssessable(self.name, reported[0], "anomaly", "no frame")]
+        answer = synthetic.anomaly(*(found.frames[0] for found in seen))[0]
+        return [answer, *(found for found in findings if isinstance(found, HeatMap))]
+
+
+def test_a_study_task_answers_once_over_all_frames_of_all_instances(tmp_path):
+    frames = [synthetic.picture(frame=n) for n in range(10)]
+    cine = stored(tmp_path, 1, frames=frames, transfer_syntax_uid=JPEGBaseline8Bit)
+    pooler = Pooler()
+    found = examiner(pooler, batch_size=4)[0].examine([cine, stored(tmp_path, 2)], max_frames=10)
+    assert pooler.asked == [(22, 2)]  # a class and a map for each of 11 frames, two of which are reported
+    (answer,) = [one for one in found.findings if isinstance(one, Classification) and one.task == "anomalies"]
+    assert len(answer.frames) == 11
+    reported = {reference for reference, _ in found.key_frames}
+    assert {one.frame for one in found.findings if isinstance(one, HeatMap)} == reported
+
+
+def test_a_study_task_says_so_when_it_was_shown_nothing(tmp_path):
+    pooler = Pooler()
+    look = Examiner({"planes": Gate(sure=0.3), "anomalies": pooler}, synthetic.ALGORITHMS, {}, 4)
+    found = look.examine([stored(tmp_path)], 64)
+    assert pooler.asked == [(0, 1)]
+    assert [one.reason for one in found.findings if one.task == "anomalies"] == ["no frame"]
+
+
+def test_a_study_task_that_fails_to_conclude_does_not_cost_the_study(tmp_path):
+    def fail() -> None:
+        raise RuntimeError("no memory")
+
+    found = examiner(Pooler(fail))[0].examine([stored(tmp_path)], 64)
+    assert [one.task for one in found.findings] == ["planes"]
+    assert [(item.task, item.reason) for item in found.not_analysed] == [("anomalies", "the task failed: no memory")]
+
+
+def test_a_study_without_pictures_is_not_asked_about(tmp_path):
+    pooler = Pooler()
+    assert examiner(pooler)[0].examine([], 64).findings == ()
+    assert pooler.asked == []

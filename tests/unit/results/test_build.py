@@ -48,6 +48,31 @@ def test_a_report_and_an_overlay_are_made() -> None:
     assert [result.kind for result in results] == ["findings_sr", "secondary_capture"]
 
 
+def test_a_heat_map_has_an_overlay_of_its_own_to_which_the_report_points() -> None:
+    report, plain, heat = build(analysis=s.analysis([*s.findings(FRAME), *s.anomaly(FRAME)]))
+    assert "heat map (Grad-CAM)" in heat.DerivationDescription
+    assert plain.SOPInstanceUID != heat.SOPInstanceUID
+    assert plain.SeriesInstanceUID == heat.SeriesInstanceUID
+    assert (plain.InstanceNumber, heat.InstanceNumber) == (1, 2)
+    assert plain.PixelData != heat.PixelData
+    items = [item for element in report.iterall() if element.VR == "SQ" for item in element.value]
+    shown = [
+        item.ReferencedSOPSequence[0].ReferencedSOPInstanceUID
+        for item in items
+        if item.get("ValueType") == "IMAGE"
+        and "ConceptNameCodeSequence" in item
+        and item.ConceptNameCodeSequence[0].CodeValue == codes.VISUAL_EXPLANATION.value
+    ]
+    assert shown == [heat.SOPInstanceUID]
+    assert len({ds.SOPInstanceUID for ds in build(analysis=s.analysis(s.anomaly(FRAME)))}) == 3
+
+
+def test_a_heat_map_without_its_classification_is_drawn_and_not_pointed_to() -> None:
+    report, _, heat = build(analysis=s.analysis(s.anomaly(FRAME)[1:]))
+    assert heat.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
+    assert codes.VISUAL_EXPLANATION.value not in [str(e.value) for e in report.iterall() if e.keyword == "CodeValue"]
+
+
 def test_a_repeat_makes_the_same_bytes() -> None:
     assert build_objects(ANALYSIS, [STILL], KEY_FRAMES, NODE) == build_objects(ANALYSIS, [STILL], KEY_FRAMES, NODE)
 

@@ -42,6 +42,13 @@ def _cine(**changes: object) -> Case:
     return ds, s.analysis(s.findings(third), damaged, sampling=(s.sampling(ds, 2),)), third
 
 
+def _anomaly() -> Case:
+    ds = s.image([s.picture(frame=i) for i in range(4)])
+    third = s.reference(ds, 3)
+    found = [*s.findings(third), *s.anomaly(third, s.reference(ds, 4))]
+    return ds, s.analysis(found, sampling=(s.sampling(ds, 2),)), third
+
+
 def _cervix() -> Case:
     ds = s.image()
     cervix = Classification(
@@ -75,6 +82,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "nothing found": lambda: (ds := s.image(), s.analysis(), s.reference(ds)),
     "nothing analysable": _nothing_analysable,
     "maternal cervix": _cervix,
+    "anomaly with heat map": _anomaly,
     **{
         f"name in {name}": lambda charset=charset, name=name: _still(  # type: ignore[misc]
             SpecificCharacterSet=list(charset) if isinstance(charset, tuple) else charset, PatientName=name

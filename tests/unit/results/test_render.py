@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import synthetic as s
 
-from dicom_node.domain.finding import Detection, Graphic, Segmentation
+from dicom_node.domain.finding import Detection, Graphic, HeatMap, Segmentation
 from dicom_node.domain.frame import Calibration, Frame
+from dicom_node.results.heat import heat_overlay
 from dicom_node.results.render import overlay
 
 FRAME = s.reference(s.header())
@@ -49,3 +50,37 @@ def test_every_kind_of_finding_is_drawn_and_the_source_stays() -> None:
     for finding in findings:
         rest = [other for other in findings if other is not finding]
         assert not np.array_equal(overlay(source, rest), drawn), finding
+
+
+def heat_map(*values: tuple[float, ...]) -> HeatMap:
+    return HeatMap("anomalies", FRAME, "anomaly", s.ENCEPHALOCELE, "encephalocele", 0.9, values, "Grad-CAM")
+
+
+def test_heat_tints_what_it_is_over_and_leaves_the_rest_as_it_was() -> None:
+    source = frame(480, 640)
+    source.pixels[:] = 100
+    drawn = heat_overlay(source, heat_map((0.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0), (0.0, 0.0, 0.0, 0.0)))
+    hot, cold = drawn[240, 400].astype(int), drawn[240, 80]
+    assert hot[0] > hot[2] + 50  # yellow, not blue
+    assert (cold == 100).all()
+    assert (source.pixels == 100).all()
+
+
+def test_no_anatomy_is_hidden_by_heat() -> None:
+    source = frame(480, 640)
+    source.pixels[230:250, 300:320] = 255
+    drawn = heat_overlay(source, heat_map((1.0, 1.0), (1.0, 1.0))).astype(int)
+    assert drawn[240, 310].sum() > drawn[240, 330].sum() + 150
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (32, 32), (1080, 1920)])
+def test_a_heat_map_of_every_size_carries_its_legend_and_the_warning(shape: tuple[int, int]) -> None:
+    drawn = heat_overlay(frame(*shape), heat_map((0.0,), (0.0,)))
+    assert drawn.shape == (*shape, 3)
+    assert drawn.any()
+
+
+@pytest.mark.parametrize("values", [((0.0, 1.0), (0.5,)), ((),), ((1.2,),), ((float("nan"),),)])
+def test_a_heat_map_has_whole_rows_of_values_from_0_to_1(values: tuple[tuple[float, ...], ...]) -> None:
+    with pytest.raises(ValueError, match="a heat map has"):
+        heat_map(*values)

@@ -12,7 +12,7 @@ from dicom_node.simulator.datasets import write_dataset
 def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of a few phantoms, laid out like the real one."""
     folder = tmp_path_factory.mktemp("phantoms") / "data"
-    write_dataset(folder, {"head_structures": 8, "head_circumference": 8, "planes": 8}, seed=3)
+    write_dataset(folder, {"head_structures": 8, "head_circumference": 8, "planes": 8, "brain_anomalies": 24}, seed=3)
     return folder
 
 

@@ -11,7 +11,9 @@ from dicom_node.training.augmentation import AS_IT_IS, Augmentation, keep, moved
 from dicom_node.training.datasets import (
     SPLIT_SEED,
     grey_image,
+    read_anomalies,
     read_biometry,
+    read_normal_heads,
     read_planes,
     read_structures,
     split_of,
@@ -38,7 +40,7 @@ def test_first_trimester_heads_are_split_by_their_number() -> None:
     assert [split_of(f"head_structures/{n:04d}") for n in (7, 1337, 3, 1000)] == ["test", "test", "valid", "train"]
 
 
-@pytest.mark.parametrize("task", ["planes", "structures", "biometry"])
+@pytest.mark.parametrize("task", ["planes", "structures", "biometry", "anomalies"])
 def test_no_patient_is_in_two_splits(phantoms: Path, task: str) -> None:
     examples = recipes_for(task)[0].read(phantoms)
     parts = {split: {e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")}
@@ -49,7 +51,7 @@ def test_no_patient_is_in_two_splits(phantoms: Path, task: str) -> None:
 
 
 @pytest.mark.data
-@pytest.mark.parametrize("task", ["planes", "structures", "biometry"])
+@pytest.mark.parametrize("task", ["planes", "structures", "biometry", "anomalies"])
 def test_no_real_patient_is_in_two_splits_and_no_table_names_a_missing_image(real_data: Path, task: str) -> None:
     examples = recipes_for(task)[0].read(real_data)
     groups = [{e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")]
@@ -81,6 +83,42 @@ def test_biometry_tables_become_shapes(tmp_path: Path) -> None:
     assert isinstance(femur.shape, np.ndarray)
     assert femur.shape.tolist() == [[10.0, 20.0], [40.0, 60.0]]
     assert abdomen.picture.group == femur.picture.group == "planes/12"
+
+
+def test_anomaly_tables_become_examples(tmp_path: Path) -> None:
+    table(
+        tmp_path / "brain_anomalies" / "labels.csv",
+        "image,label,patient,is_augmented_copy",
+        "encephalocele_000.jpg,encephalocele,,0",
+        "encephalocele_000_copy.jpg,encephalocele,,1",
+        "normal_000.jpg,normal,00709,0",
+        "sim00001.jpg,anencephaly,sim00007,0",
+        "sim00002.jpg,anencephaly,sim00007,0",
+    )
+    table(tmp_path / "brain_anomalies" / "lesions.csv", "image,x_min,y_min,x_max,y_max", "sim00001.jpg,10,20,30,40.5")
+    table(
+        tmp_path / "planes" / "labels.csv",
+        "image,patient,plane,brain_plane",
+        "a.jpg,709,Fetal brain,",
+        "b.jpg,9,Other,",
+    )
+    alone, normal, shown, missed = read_anomalies(tmp_path)
+    assert alone.picture.group == "brain_anomalies/encephalocele_000"
+    assert (alone.lesion, alone.shows) == (None, "encephalocele")  # of a real picture no lesion is known
+    (head,) = read_normal_heads(tmp_path)
+    assert head.picture.group == normal.picture.group == "planes/709"  # one patient of two sets: one split
+    assert shown.picture.group == missed.picture.group == "brain_anomalies/sim00007"
+    assert (shown.lesion, shown.shows) == ((10.0, 20.0, 30.0, 40.5), "anencephaly")
+    assert (missed.label, missed.shows) == ("anencephaly", "normal")
+    assert [example.picture.simulated for example in (alone, normal, shown, missed)] == [False, False, True, True]
+
+
+@pytest.mark.data
+def test_an_augmented_copy_is_in_no_split(real_data: Path) -> None:
+    names = (real_data / "brain_anomalies" / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
+    copies = {line.partition(",")[0] for line in names if line.endswith(",1")}
+    assert copies
+    assert copies.isdisjoint(example.picture.path.name for example in read_anomalies(real_data))
 
 
 def test_simulated_pictures_are_known_by_their_owner(phantoms: Path) -> None:

@@ -16,7 +16,7 @@ from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
 from dicom_node.training.export import Evaluation, export, figures_table, record_metrics, seen_by
-from dicom_node.training.loop import Run, draw_weights, train
+from dicom_node.training.loop import Run, chosen, draw_weights, train
 from dicom_node.training.recipe import Recipe, recipes_for
 from dicom_node.training.recipes.planes import PlanesRecipe
 
@@ -27,6 +27,7 @@ OVERFITTING = [
     ("planes", "efficientnet_lite0", 128, 96, 12, 0.5),
     ("biometry", "unet", 128, 96, 14, 0.75),
     ("structures", "yolo11", 192, 160, 24, 0.5),
+    ("anomalies", "resnet34", 64, 64, 14, 0.5),
     ("structures", "swin", 192, 160, 24, 0.5),
 ]
 Case = tuple[str, str, int, int, int, float]
@@ -120,6 +121,21 @@ def test_simulated_pictures_have_the_share_of_the_recipe(phantoms: Path) -> None
     assert weights[:10].sum() == pytest.approx(1.0 - recipe.simulated_share)
     assert weights.sum() == pytest.approx(1.0)
     assert draw_weights(recipe, examples, []).sum() == pytest.approx(1.0)
+
+
+def test_a_recipe_may_validate_on_simulated_patients_whom_it_then_does_not_train_on(phantoms: Path) -> None:
+    (recipe,) = recipes_for("anomalies")
+    real, simulated, valid = chosen(recipe, phantoms, phantoms)
+    owners = [{example.picture.group for example in part} for part in (simulated, valid)]
+    assert all(owners)
+    assert not owners[0] & owners[1]
+    assert len(simulated) + len(valid) == len(recipe.read(phantoms))
+    assert len(real) < len(simulated)
+    with pytest.raises(BadInput, match="validates on simulated patients, and there are none"):
+        chosen(recipe, phantoms, None)
+    planes = chosen(PlanesRecipe(), phantoms, phantoms)
+    assert len(planes[1]) == len(PlanesRecipe().read(phantoms))
+    assert {example.picture.group for example in planes[0]}.isdisjoint(e.picture.group for e in planes[2])
 
 
 def test_no_recipe_trains_what_is_not_a_task() -> None:

@@ -30,6 +30,13 @@ def test_auc_counts_pairs_and_ties_by_half() -> None:
     assert np.isnan(metrics.auc(np.array([True]), np.array([0.5])))
 
 
+def test_auc_macro_is_the_mean_over_classes_that_occur() -> None:
+    true = np.array([0, 0, 1])
+    scores = np.array([[0.9, 0.1, 0.0], [0.3, 0.2, 0.5], [0.6, 0.4, 0.0]])
+    # Class 0 against the rest: 0.9 and 0.3 against 0.6 -> 1/2; class 1: 0.4 against 0.1 and 0.2 -> 1; class 2 never.
+    assert metrics.auc_macro(true, scores) == pytest.approx(0.75)
+
+
 def test_box_iou() -> None:
     assert metrics.box_iou((0, 0, 2, 2), (1, 1, 3, 3)) == pytest.approx(1 / 7)
     assert metrics.box_iou((0, 0, 1, 1), (2, 2, 3, 3)) == 0.0
