@@ -48,7 +48,11 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Classification:
-    """A class given to one or several frames. ``probabilities`` lists every class that was possible, sum 1."""
+    """A class given to one or several frames. ``probabilities`` lists every class that was possible, sum 1.
+
+    ``site`` is the part that the class is about, where it is not the whole frame; ``qualifier`` says what a reader has
+    to know before believing it, as when it was learned from simulated pictures.
+    """
 
     task: str
     frames: tuple[FrameReference, ...]
@@ -57,6 +61,8 @@ class Classification:
     value: Concept
     value_name: str
     probabilities: tuple[tuple[Concept, float], ...]
+    site: Concept | None = None
+    qualifier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,9 @@ def _entry(finding: Finding) -> dict[str, Any]:
             unit, note = ("mm", None) if finding.unit == "mm" else ("px", finding.qualifier)
         case Classification():
             name, value = finding.concept.meaning, finding.value.meaning
+            name = f"{finding.site.meaning}: {name.lower()}" if finding.site else name
             note = f"{dict(finding.probabilities).get(finding.value, 0.0) * 100:.0f} %"
+            note += f"; {finding.qualifier}" if finding.qualifier else ""
         case NotAssessable():
             name, value, note = finding.name.replace("_", " "), "not assessable", finding.reason
         case Segmentation():

@@ -144,6 +144,7 @@ class GroupWriter:
         group = MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking_of(finding),
             finding_type=coded(finding.concept),
+            finding_sites=[FindingSite(coded(finding.site))] if finding.site else None,
             algorithm_id=self._algorithm(finding.task),
             measurements=probabilities,
             qualitative_evaluations=[QualitativeEvaluation(coded(finding.concept), coded(finding.value))],
@@ -154,7 +155,7 @@ class GroupWriter:
                 name, contains = coded(codes.VISUAL_EXPLANATION), RelationshipTypeValues.CONTAINS
                 shown = ImageContentItem(name, capture.SOPClassUID, capture.SOPInstanceUID, relationship_type=contains)
                 group[0].ContentSequence.append(shown)
-        return group
+        return _commented(group, [finding.qualifier] if finding.qualifier else [])
 
     def _not_assessable(self, finding: found.NotAssessable) -> Group:
         group = MeasurementsAndQualitativeEvaluations(

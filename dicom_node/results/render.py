@@ -157,7 +157,8 @@ def _value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> lis
                 probability = dict(finding.probabilities).get(finding.value)
                 share = f"  {100 * probability:.0f} %" if probability is not None else ""
                 over = f", over {len(finding.frames)} frames" if len(finding.frames) > 1 else ""
-                lines.append((f"{finding.value.meaning}{share}{over}", TEXT))
+                about = f"{_spoken(finding.name)}  " if finding.site else ""
+                lines.append((f"{about}{finding.value.meaning}{share}{over}", TEXT))
             case Measurement(unit="mm"):
                 lines.append((f"{finding.name}  {finding.value:.1f} mm", _MEASURED))
             case Measurement():

@@ -194,8 +194,13 @@ def read_heads(data_dir: Path, boxes_table: Path) -> list[HeadExample]:
 
 def read_head_pictures(data_dir: Path) -> list[Picture]:
     """List all pictures of ``head_structures``."""
+    return [picture for picture, _ in read_head_planes(data_dir)]
+
+
+def read_head_planes(data_dir: Path) -> list[tuple[Picture, bool]]:
+    """List all pictures of ``head_structures``, and whether their plane is called standard."""
     return [
-        _picture(data_dir, "head_structures", row["image"], Path(row["image"]).stem)
+        (_picture(data_dir, "head_structures", row["image"], Path(row["image"]).stem), row["standard_plane"] == "1")
         for row in _rows(data_dir / "head_structures" / "planes.csv")
     ]
 
