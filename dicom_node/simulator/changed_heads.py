@@ -12,15 +12,15 @@ import numpy as np
 
 from dicom_node.errors import BadInput
 from dicom_node.simulator.changes import CHANGES, change_head
+from dicom_node.simulator.datasets import BOXES, BOXES_HEADER, CATEGORIES, PLANES, PLANES_HEADER
 from dicom_node.simulator.files import Row, save_image, write_table
 from dicom_node.simulator.records import Box
 from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, draw_set, no_progress
 
 FOLDER = "head_structures"
-PLANES, BOXES, CATEGORIES = (f"{FOLDER}/{table}.csv" for table in ("planes", "boxes", "categories"))
 TABLES = {
-    PLANES: ("image", "width", "height", "standard_plane", "subset", "origin"),
-    BOXES: ("image", "structure", "x_min", "y_min", "x_max", "y_max"),
+    PLANES: (*PLANES_HEADER, "origin"),
+    BOXES: BOXES_HEADER,
     CATEGORIES: ("image", "structure", "category", "absent", "origin"),
 }
 STREAM = 6

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from dicom_node.simulator.head_condition import Category
+from dicom_node.simulator.head_condition import CATEGORY_SHARES, Category
 from dicom_node.simulator.records import Box
 from dicom_node.simulator.retouching import dark_line, fill, widen
 from dicom_node.simulator.speckle import GreyImage
@@ -32,7 +32,6 @@ SKIN: Factors = {"normal": ((0.85, 1.15),), "borderline": ((1.5, 1.75),), "abnor
 #: length of a short bright echo; 0 is a structure that is gone
 ECHO: Factors = {"normal": ((1.0, 1.0),), "borderline": ((0.58, 0.7),), "abnormal": ((0.0, 0.0), (0.25, 0.45))}
 VENTRICLE: Factors = {"normal": ((1.0, 1.0),), "borderline": ((0.5, 0.62),), "abnormal": ((0.0, 0.0), (0.15, 0.3))}
-SHARES: Mapping[Category, float] = {"normal": 0.55, "borderline": 0.2, "abnormal": 0.25}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +57,10 @@ def change_head(pixels: GreyImage, boxes: Boxes, rng: Generator) -> tuple[Change
     """Draw a category for each structure that can be changed and has a box, and make it so."""
     changed = Changed(pixels, dict(boxes))
     categories: dict[str, Category] = {}
-    names = list(SHARES)
+    names = list(CATEGORY_SHARES)
     for structure in CHANGES:
         if structure in boxes:
-            category = names[int(rng.choice(len(names), p=list(SHARES.values())))]
+            category = names[int(rng.choice(len(names), p=list(CATEGORY_SHARES.values())))]
             changed = change_structure(changed.pixels, changed.boxes, structure, category, rng)
             categories[structure] = category
     return changed, categories

@@ -29,9 +29,9 @@ THALAMI_WIDTH_MM = (5.6, 6.9)  #: from 11 to 14 weeks, so that the head is 23 to
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is measured on a structure and which sizes belong to each category; first match counts, `normal` last.
+    """What is measured on a structure, and which sizes are abnormal or borderline; the rest are normal.
 
-    Each range lies within `drawn`, with room between the categories as large as a pixel or more.
+    `drawn` are the ranges that the simulator draws from, with some room between the categories.
     """
 
     measure: str
