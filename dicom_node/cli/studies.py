@@ -53,20 +53,26 @@ def show_study(uid: Uid, config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJs
         f"study {uid}: [bold]{found['state']}[/bold], generation {found['generation']}, "
         f"{found['instances']} instances{': ' + found['error'] if found['error'] else ''}"
     )
+    # A UID in each line would leave no room for the rest: images have numbers, explained below.
+    uids = dict.fromkeys(f["instance"] for f in found["findings"] if f.get("instance"))
+    numbers = {uid: number for number, uid in enumerate(uids, 1)}
     print_table(
         "Findings",
-        ["task", "what", "value", "frame", "note"],
+        ["task", "what", "value", "image", "frame", "note"],
         [
             (
                 f["task"],
                 f["name"],
                 " ".join(str(v) for v in (f["value"], f["unit"]) if v is not None),
+                numbers.get(f.get("instance")),
                 f["frame"],
                 f["note"],
             )
             for f in found["findings"]
         ],
     )
+    if numbers:
+        print_table("Images", ["image", "SOP Instance UID"], [(number, uid) for uid, number in numbers.items()])
     print_table(
         "Results",
         ["kind", "SOP Instance UID", "destination", "state", "error"],
@@ -89,7 +95,7 @@ def cancel_study(
     reason: Annotated[str, typer.Option(help="Why, for the record.")],
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Give a study up: it is not analysed; its instances are kept."""
+    """Give a study up: it is not analysed, and what was not sent is never sent; its instances are kept."""
     from dicom_node.bootstrap import open_admin
 
     open_admin(config_path).cancel_study(uid, reason)
@@ -100,7 +106,7 @@ def cancel_study(
 def list_deliveries(
     config_path: ConfigPath = DEFAULT_CONFIG,
     as_json: AsJson = False,
-    state: Annotated[str | None, typer.Option(help="Only pending, sent, committed or failed.")] = None,
+    state: Annotated[str | None, typer.Option(help="Only pending, sent, committed, failed or cancelled.")] = None,
 ) -> None:
     """List deliveries with attempts, status and the destination's own words."""
     from dicom_node.bootstrap import open_admin
@@ -130,11 +136,11 @@ def list_deliveries(
 
 @delivery.command("retry")
 def retry_deliveries(
-    ids: Annotated[list[int] | None, typer.Argument(help="Delivery ids; none: every failed one.")] = None,
+    ids: Annotated[list[int] | None, typer.Argument(help="Delivery ids; none: every one that failed or waits.")] = None,
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
-    """Send failed objects again."""
+    """Send now what failed or waits for its next attempt; what was cancelled is never sent."""
     from dicom_node.bootstrap import open_admin
 
     count = open_admin(config_path).retry_deliveries(ids)
-    console.print(f"{count} deliveries will be tried again")
+    console.print(f"{count} deliveries are tried now")

@@ -26,6 +26,7 @@ from dicom_node.pipeline.services import Services
 from dicom_node.store import commitment_requests
 from dicom_node.store.commitments import add_transaction, has_open_transaction, key_of
 from dicom_node.store.deliveries import Parcel, ShipmentKey, load_shipment
+from dicom_node.store.results import replaced_by, replacement
 from dicom_node.store.tables import CommitmentRequestRow, CommitmentRow
 
 logger = logging.getLogger(__name__)
@@ -123,10 +124,12 @@ def on_report(
         number = shipment.number
         for sop_instance_uid, reason in failed:
             if parcel := sent.pop(sop_instance_uid, None):
-                _send_again(services, parcel, number, reason)
+                _not_committed(services, session, parcel, number, reason)
         row.state = CommitmentState.FAILED if failed else CommitmentState.CONFIRMED
         row.answered_at = now
         row.error = _in_words(failed)
+        if failed:
+            logger.warning("%s did not commit everything it took: %s", row.destination, row.error)
         pending = shipment.in_state(DeliveryState.PENDING)
         if pending:
             due = min(parcel.row.next_attempt_at for parcel in pending)
@@ -197,11 +200,17 @@ def _is_settled(services: Services, transaction_uid: str) -> bool:
         return row is None or row.answered_at is not None
 
 
-def _send_again(services: Services, parcel: Parcel, number: int, reason: int) -> None:
+def _not_committed(services: Services, session: Session, parcel: Parcel, number: int, reason: int) -> None:
+    """Send an object again, unless that cannot help or a newer answer has taken its place."""
     row = parcel.row
-    row.state = move_delivery(DeliveryState(row.state), DeliveryState.PENDING)
     row.status = reason
     row.error = f"the destination did not commit it: {_REASONS.get(reason, f'reason {reason:04X}')}"
+    newer = replacement(session, row.study_instance_uid, row.version, row.destination)
+    if newer is not None:
+        row.state = move_delivery(DeliveryState(row.state), DeliveryState.CANCELLED)
+        row.error += f"; {replaced_by(newer)}"
+        return
+    row.state = move_delivery(DeliveryState(row.state), DeliveryState.PENDING)
     decision = retry_decision(
         services.patience.delivery,
         number - row.round_start,
@@ -222,6 +231,7 @@ def _unconfirmed(services: Services, transaction_uid: str, error: str, *, retrya
             return
         row.state = CommitmentState.UNCONFIRMED
         row.error = error
+        logger.warning("%s did not confirm its commitment: %s", row.destination, error)
         session.flush()
         _ask_again(services, session, row, error, retryable=retryable)
 

@@ -11,7 +11,6 @@ import random
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Destination
@@ -20,11 +19,19 @@ from dicom_node.dimse.storage_scu import Outcome, send_instances
 from dicom_node.domain.delivery import GiveUp, retry_decision
 from dicom_node.domain.study import DeliveryState, move_delivery
 from dicom_node.engine.job import Job
-from dicom_node.errors import PermanentDeliveryError
+from dicom_node.errors import IllegalTransition, PermanentDeliveryError
 from dicom_node.pipeline import commitment, jobs
 from dicom_node.pipeline.completion import analyse_once_more
 from dicom_node.pipeline.services import Services
-from dicom_node.store.deliveries import Parcel, Shipment, ShipmentKey, load_shipment, shipments_of
+from dicom_node.store.deliveries import (
+    Parcel,
+    Shipment,
+    ShipmentKey,
+    held_by,
+    load_shipment,
+    named,
+    to_be_sent_now,
+)
 from dicom_node.store.result_files import fault
 from dicom_node.store.results import Answer, record_answer
 from dicom_node.store.tables import DeliveryRow
@@ -88,36 +95,42 @@ def renew(services: Services, study_instance_uid: str, version: int, destination
 
 
 def retry(services: Services, ids: Sequence[int] | None = None) -> int:
-    """Send dead letters again, at once and with fresh patience; says how many.
+    """Send now, with fresh patience, what gave up or waits for a later time; says how many objects.
 
-    :param ids: of deliveries; None: every one that gave up. Those that did not give up are left alone.
+    :param ids: of deliveries; None: all of those. What was cancelled is never among them.
+    :raises BadInput: a delivery does not exist.
+    :raises IllegalTransition: a delivery was taken, or cancelled.
     """
     with services.database.write() as session:
         if ids is None:
-            failed = select(DeliveryRow.id).where(DeliveryRow.state == DeliveryState.FAILED)
-            ids = list(session.scalars(failed))
-        count = 0
-        for key in shipments_of(session, ids):
-            count += _retry_shipment(services, session, key, frozenset(ids))
-        return count
+            rows = to_be_sent_now(session, services.now())
+        else:
+            rows = named(session, ids)
+            for row in rows:
+                if row.state not in (DeliveryState.PENDING, DeliveryState.FAILED):
+                    raise IllegalTransition(f"delivery {row.id} is {row.state}: it is not sent again")
+        for key in held_by(rows):
+            _send_now(services, session, key, frozenset(row.id for row in rows))
+        return len(rows)
 
 
-def _retry_shipment(services: Services, session: Session, key: ShipmentKey, ids: frozenset[int]) -> int:
+def _send_now(services: Services, session: Session, key: ShipmentKey, ids: frozenset[int]) -> None:
     shipment = load_shipment(session, key, lock=True)
-    chosen = [parcel for parcel in shipment.in_state(DeliveryState.FAILED) if parcel.row.id in ids]
-    if not chosen:
-        return 0
     now = services.now()
-    # The next number makes a job that still waits stale, and everything pending travels with this one.
-    number = shipment.number + 1
-    for parcel in chosen:
-        parcel.row.state = move_delivery(DeliveryState(parcel.row.state), DeliveryState.PENDING)
-        parcel.row.round_start = number
+    # A job that is due may be sending at this moment: its outcomes count, and the job after it takes the rest. One that
+    # waits becomes stale by the next number, and everything pending travels with the new one.
+    under_way = any(parcel.row.next_attempt_at <= now for parcel in shipment.in_state(DeliveryState.PENDING))
+    number = shipment.number if under_way else shipment.number + 1
+    for parcel in shipment.parcels:
+        if parcel.row.id in ids:
+            parcel.row.round_start = number
+            if parcel.row.state == DeliveryState.FAILED:
+                parcel.row.state = move_delivery(DeliveryState.FAILED, DeliveryState.PENDING)
     for parcel in shipment.in_state(DeliveryState.PENDING):
         parcel.row.attempts = number
         parcel.row.next_attempt_at = now
-    services.enqueue(session, jobs.deliver(key.study_instance_uid, key.version, key.destination, number))
-    return len(chosen)
+    if not under_way:
+        services.enqueue(session, jobs.deliver(key.study_instance_uid, key.version, key.destination, number))
 
 
 def _send(services: Services, destination: Destination, pending: Sequence[Parcel]) -> dict[int, Outcome]:
@@ -150,7 +163,28 @@ def _record(services: Services, session: Session, shipment: Shipment, outcomes: 
             _sent(parcel.row, number, outcome, now)
         else:
             _failed(services, parcel.row, number, str(outcome.error), retryable=outcome.error.retryable)
+    for parcel in shipment.in_state(DeliveryState.CANCELLED):
+        outcome = outcomes.get(parcel.row.id)
+        if outcome is not None and outcome.error is None:  # too late: that it was taken is a fact
+            _sent(parcel.row, number, outcome, now)
+            parcel.row.error = "it was on its way when it was cancelled"
+    _warn_of_failures(shipment, outcomes, now)
     _go_on(services, session, shipment, number + 1)
+
+
+def _warn_of_failures(shipment: Shipment, outcomes: Mapping[int, Outcome], now: datetime) -> None:
+    """Say once for all objects which destination did not take them; those that gave up have said so already."""
+    waiting = [parcel.row for parcel in shipment.in_state(DeliveryState.PENDING) if parcel.row.id in outcomes]
+    if waiting:
+        logger.warning(
+            "%s did not take %d of %d objects of study %s: %s; the next attempt is in %.0f s",
+            shipment.key.destination,
+            len(waiting),
+            len(outcomes),
+            shipment.key.study_instance_uid,
+            "; ".join(dict.fromkeys(str(row.error) for row in waiting)),
+            (min(row.next_attempt_at for row in waiting) - now).total_seconds(),
+        )
 
 
 def _go_on(services: Services, session: Session, shipment: Shipment, number: int) -> None:

@@ -16,7 +16,8 @@ from dicom_node.store.tables import DeliveryRow, GenerationRow, InstanceRow
 
 logger = logging.getLogger(__name__)
 
-CANCELLED = "cancelled: "  #: begins the error of what a person gave up
+CANCELLED = "cancelled: "  #: begins the error of a generation that a person gave up
+_UNSENT = (DeliveryState.PENDING, DeliveryState.FAILED)
 
 
 def retry_study(services: Services, study_instance_uid: str) -> None:
@@ -54,20 +55,17 @@ def cancel_study(services: Services, study_instance_uid: str, reason: str) -> No
         if study is None:
             raise BadInput(f"there is no study {study_instance_uid}")
         row = session.get_one(GenerationRow, (study_instance_uid, study.generation), with_for_update=True)
-        pending = list(
-            session.scalars(
-                select(DeliveryRow).filter_by(study_instance_uid=study_instance_uid, state=DeliveryState.PENDING)
-            )
-        )
+        deliveries = select(DeliveryRow).filter_by(study_instance_uid=study_instance_uid)
+        unsent = list(session.scalars(deliveries.where(DeliveryRow.state.in_(_UNSENT)).with_for_update()))
         waits = row.state in (GenerationState.RECEIVING, GenerationState.CLOSED)
-        if not waits and not pending:
+        if not waits and not unsent:
             raise IllegalTransition("everything of this study is done: there is nothing to cancel")
         if waits:
             row.state = move_generation(GenerationState(row.state), GenerationState.FAILED)
             row.error = f"{CANCELLED}{reason}"
-        for item in pending:
-            item.state = move_delivery(DeliveryState(item.state), DeliveryState.FAILED)
-            item.error = f"{CANCELLED}{reason}"
+        for item in unsent:
+            item.state = move_delivery(DeliveryState(item.state), DeliveryState.CANCELLED)
+            item.error = reason
     logger.info("study %s was cancelled: %s", study_instance_uid, reason)
 
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from sqlalchemy import ColumnElement, Select, delete, select, union
-from sqlalchemy.orm import InstrumentedAttribute, Session
+from sqlalchemy import Select, delete, select, union
+from sqlalchemy.orm import Session
 
 from dicom_node.domain.study import CommitmentState, DeliveryState, GenerationState
 from dicom_node.pipeline.operator import CANCELLED
@@ -85,16 +85,13 @@ def _finished(before: datetime, *, may_be_retried: bool) -> Select[str]:
                 (StudyRow.study_instance_uid == GenerationRow.study_instance_uid)
                 & (StudyRow.generation == GenerationRow.number),
             )
-            .where(GenerationRow.state == GenerationState.FAILED, _not_cancelled(GenerationRow.error)),
-            select(DeliveryRow.study_instance_uid).where(
-                DeliveryRow.state == DeliveryState.FAILED, _not_cancelled(DeliveryRow.error)
+            .where(
+                GenerationRow.state == GenerationState.FAILED,
+                GenerationRow.error.is_(None) | GenerationRow.error.not_like(f"{CANCELLED}%"),
             ),
+            select(DeliveryRow.study_instance_uid).where(DeliveryRow.state == DeliveryState.FAILED),
         ]
     return select(StudyRow.study_instance_uid).where(StudyRow.study_instance_uid.not_in(union(*busy)))
-
-
-def _not_cancelled(error: InstrumentedAttribute[str | None]) -> ColumnElement[bool]:
-    return error.is_(None) | error.not_like(f"{CANCELLED}%")
 
 
 def _take(session: Session, study_instance_uid: str, finished: Select[str]) -> bool:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from dicom_node.domain.result import SopReference
 from dicom_node.domain.study import DeliveryState
+from dicom_node.errors import BadInput
 from dicom_node.store.tables import DeliveryRow, ResultRow
 
 
@@ -86,10 +88,28 @@ def key_of(row: DeliveryRow) -> ShipmentKey:
     return ShipmentKey(row.study_instance_uid, row.version, row.destination)
 
 
-def shipments_of(session: Session, ids: Sequence[int]) -> list[ShipmentKey]:
+def held_by(rows: Sequence[DeliveryRow]) -> list[ShipmentKey]:
     """Name the shipments that hold these deliveries."""
-    rows = session.scalars(select(DeliveryRow).where(DeliveryRow.id.in_(ids)).order_by(DeliveryRow.id))
     return list(dict.fromkeys(key_of(row) for row in rows))
+
+
+def to_be_sent_now(session: Session, now: datetime) -> list[DeliveryRow]:
+    """List what a person who says "now" means: what gave up, and what waits for a later time."""
+    waits = (DeliveryRow.state == DeliveryState.PENDING) & (DeliveryRow.next_attempt_at > now)
+    rows = select(DeliveryRow).where((DeliveryRow.state == DeliveryState.FAILED) | waits)
+    return list(session.scalars(rows.order_by(DeliveryRow.id)))
+
+
+def named(session: Session, ids: Sequence[int]) -> list[DeliveryRow]:
+    """List these deliveries.
+
+    :raises BadInput: one of them does not exist.
+    """
+    rows = list(session.scalars(select(DeliveryRow).where(DeliveryRow.id.in_(ids)).order_by(DeliveryRow.id)))
+    unknown = sorted(set(ids) - {row.id for row in rows})
+    if unknown:
+        raise BadInput(f"there is no delivery {', '.join(map(str, unknown))}")
+    return rows
 
 
 def pending_shipments(session: Session) -> list[tuple[ShipmentKey, int]]:
@@ -101,7 +121,12 @@ def pending_shipments(session: Session) -> list[tuple[ShipmentKey, int]]:
 
 
 def list_deliveries(session: Session, *, state: str | None = None, limit: int = 1000) -> list[dict[str, object]]:
-    """List deliveries for people, newest first."""
+    """List deliveries for people, newest first.
+
+    :raises BadInput: there is no such state.
+    """
+    if state is not None and state not in set(DeliveryState):
+        raise BadInput(f"{state!r} is no state of a delivery: {', '.join(DeliveryState)}")
     query = (
         select(DeliveryRow, ResultRow)
         .join(ResultRow, ResultRow.id == DeliveryRow.result_id)

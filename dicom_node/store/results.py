@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from dicom_node.config import Destination
-from dicom_node.domain.study import DeliveryState, GenerationState, move_generation
+from dicom_node.domain.study import DeliveryState, GenerationState, move_delivery, move_generation
 from dicom_node.store.generations import lock_study
 from dicom_node.store.tables import AnalysisRow, DeliveryRow, GenerationRow, ResultRow
 
@@ -90,6 +90,7 @@ def record_answer(
 ) -> tuple[str, ...] | None:
     """Record an answer with its objects and deliveries, and say which destinations have something to get.
 
+    At those, what was not sent of earlier answers is withdrawn, unless the gate held back a part of this one.
     None, and nothing is changed, when the generation has its answer already or the version was taken meanwhile.
     """
     study = lock_study(session, answer.study_instance_uid)
@@ -122,7 +123,42 @@ def record_answer(
                 session.add(_delivery_row(result, destination, now))
                 recipients[destination.name] = None
     session.flush()
+    if all(item.quarantined is None for item in answer.objects):
+        _withdraw_older(session, answer, recipients)
     return tuple(recipients)
+
+
+def _withdraw_older(session: Session, answer: Answer, destinations: Iterable[str]) -> None:
+    """Cancel what these destinations have not got of earlier answers: it would reach a reader after its replacement."""
+    unsent = select(DeliveryRow).where(
+        DeliveryRow.study_instance_uid == answer.study_instance_uid,
+        DeliveryRow.version < answer.version,
+        DeliveryRow.destination.in_(destinations),
+        DeliveryRow.state.in_((DeliveryState.PENDING, DeliveryState.FAILED)),
+    )
+    for row in session.scalars(unsent.with_for_update()):
+        row.state = move_delivery(DeliveryState(row.state), DeliveryState.CANCELLED)
+        row.error = replaced_by(answer.version)
+
+
+def replaced_by(version: int) -> str:
+    """Say why an object of an earlier answer is not sent."""
+    return f"replaced by version {version} of the answer"
+
+
+def replacement(session: Session, study_instance_uid: str, version: int, destination: str) -> int | None:
+    """Name the newer answer that a destination gets in the place of this one, if there is one."""
+    incomplete = select(ResultRow.version).where(
+        ResultRow.study_instance_uid == study_instance_uid, ResultRow.state == QUARANTINED
+    )
+    return session.scalar(
+        select(func.max(DeliveryRow.version)).where(
+            DeliveryRow.study_instance_uid == study_instance_uid,
+            DeliveryRow.version > version,
+            DeliveryRow.destination == destination,
+            DeliveryRow.version.not_in(incomplete),
+        )
+    )
 
 
 def _result_row(answer: Answer, item: AnswerObject, now: datetime) -> ResultRow:

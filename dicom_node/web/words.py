@@ -17,6 +17,7 @@ MEANINGS = {
     "failed": "given up, or an object was held back by the conformance gate; an operator may retry",
     # deliveries and commitments
     "pending": "to be sent, now or later",
+    "cancelled": "given up by a person, or replaced by a newer answer; it is never sent",
     "sent": "the destination answered success; less than committed",
     "requested": "the destination was asked to commit; no answer yet",
     "confirmed": "the destination committed every object",

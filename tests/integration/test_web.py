@@ -341,6 +341,7 @@ def test_a_failed_delivery_shows_its_status_and_the_way_out(busy: Node) -> None:
         assert "0xA700 out of resources" in text
         assert "out of disk &amp; &lt;i&gt;memory&lt;/i&gt;" in text
         assert "dicom-node delivery retry 3" in text
+        assert "dicom-node delivery retry 4" in text  # it waits, and may be sent now
         assert "in 1 min" in text
 
 
@@ -376,7 +377,7 @@ def test_the_doctor_explains_refused_classes_but_not_refused_spares(busy: Node) 
 
 def test_lanes_show_every_destination_also_one_that_is_gone(busy: Node) -> None:
     text = busy.words("/deliveries")
-    assert "main-pacs ORTHANC@127.0.0.1:4242 1 pending 0 1 committed 1 failed" in text
+    assert "main-pacs ORTHANC@127.0.0.1:4242 1 pending 0 1 committed 1 failed 0" in text
     assert "ward WARD@10.0.0.9:104 commitment is not asked for 0 1 sent 0 0" in text
     assert "old-pacs no longer configured 0 1 sent 0 0" in text
 

@@ -13,6 +13,7 @@ from world import STUDY, World
 from dicom_node.dimse.storage_scu import Outcome
 from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.pipeline import commitment, delivery
+from dicom_node.pipeline.operator import retry_study
 from dicom_node.store.studies import list_studies
 from dicom_node.store.tables import CommitmentRow, DeliveryRow
 
@@ -189,3 +190,32 @@ def test_an_object_committed_once_stays_so(world: World, network: Network) -> No
     commitment.on_report(world.services, network.asked[0][0], [A, B], [])
     commitment.on_report(world.services, network.asked[0][0], [], [(A, 0x0112), (B, 0x0112)])
     assert states(world) == ["committed", "committed"]
+
+
+def test_what_the_destination_lost_of_a_replaced_answer_is_not_sent_again(world: World, network: Network) -> None:
+    retry_study(world.services, STUDY)
+    delivery.store_answer(world.services, world.answer(1))
+    commitment.on_report(world.services, network.asked[0][0], [A], [(B, 0x0112)])
+    assert states(world) == ["committed", "cancelled", "pending"]
+    with world.database.read() as session:
+        error = session.scalars(select(DeliveryRow.error).filter_by(state="cancelled")).one()
+    assert error == "the destination did not commit it: it has no such object; replaced by version 2 of the answer"
+    world.later(hours=1)
+    world.run_due(STEPS)
+    assert network.sent == 3
+
+
+def test_the_log_names_the_destination_that_did_not_commit(
+    world: World, network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    network.errors = [TransientDeliveryError("it is away")]
+    world.later(minutes=10)
+    world.run_due(STEPS)
+    world.later(minutes=1)
+    world.run_due(STEPS)
+    commitment.on_report(world.services, network.asked[0][0], [A], [(B, 0x0112)])
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "main-pacs did not confirm its commitment: no commitment report came in time",
+        "main-pacs did not confirm its commitment: it is away",
+        "main-pacs did not commit everything it took: 1 not committed: it has no such object",
+    ]

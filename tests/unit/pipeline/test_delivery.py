@@ -13,9 +13,9 @@ from sqlalchemy import select, update
 from world import STUDY, World
 
 from dicom_node.dimse.storage_scu import Outcome
-from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
+from dicom_node.errors import BadInput, DeliveryError, IllegalTransition, PermanentDeliveryError, TransientDeliveryError
 from dicom_node.pipeline import delivery
-from dicom_node.pipeline.operator import retry_study
+from dicom_node.pipeline.operator import cancel_study, retry_study
 from dicom_node.store.overview import gauges
 from dicom_node.store.studies import list_studies
 from dicom_node.store.tables import CommitmentRow, DeliveryRow, ResultRow, StudyRow
@@ -146,7 +146,7 @@ def test_a_retry_takes_along_what_still_waits_and_its_old_job_does_nothing(world
     network.errors = [NEVER, BUSY]
     world.run_due(STEPS)
     old = world.keys
-    assert delivery.retry(world.services) == 1
+    assert delivery.retry(world.services, [1]) == 1
     ran = world.run_due(STEPS)
     assert ran == [f"deliver:{STUDY}:1:main-pacs:2"]
     assert states(world) == ["sent", "sent"]
@@ -155,11 +155,154 @@ def test_a_retry_takes_along_what_still_waits_and_its_old_job_does_nothing(world
     assert len(network.sent) == 2
 
 
-def test_what_did_not_give_up_is_not_retried(world: World, network: Network) -> None:
+def test_what_waits_for_its_time_is_sent_now(world: World, network: Network) -> None:
+    world.deliverable(1)
+    network.errors = [BUSY] * 3
+    for _ in range(3):
+        world.later(hours=1)
+        world.run_due(STEPS)
+    (old,) = world.keys
+    assert delivery.retry(world.services) == 1
+    assert world.run_due(STEPS) == [f"deliver:{STUDY}:1:main-pacs:4"]
+    assert states(world) == ["sent"]
+    world.later(hours=1)
+    assert old in world.run_due(STEPS)
+    assert len(network.sent) == 4
+
+
+def test_what_is_brought_forward_has_fresh_patience(world: World, network: Network) -> None:
+    world.deliverable(1)
+    network.errors = [BUSY] * 4
+    for _ in range(3):
+        world.later(hours=1)
+        world.run_due(STEPS)
+    assert delivery.retry(world.services, [rows(world)[0].id]) == 1
+    world.run_due(STEPS)
+    assert states(world) == ["pending"]
+    assert world.due_in(f"deliver:{STUDY}:1:main-pacs:5") == timedelta(seconds=30)
+
+
+def test_a_retry_while_a_delivery_runs_does_not_send_twice(
+    world: World, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deliverable(2)
+    network.errors = [NEVER, BUSY]
+    world.run_due(STEPS)
+    world.later(seconds=30)
+
+    def send(peer: Any, ae_title: str, paths: Sequence[Path]) -> list[Outcome]:
+        if len(network.sent) == 1:
+            assert delivery.retry(world.services) == 1  # the dead letter; the other is on its way
+        return network.send(peer, ae_title, paths)
+
+    monkeypatch.setattr(delivery, "send_instances", send)
+    world.run_due(STEPS)
+    assert states(world) == ["sent", "sent"]
+    assert [[path.name for path in paths] for paths in network.sent[1:]] == [
+        [network.sent[0][1].name],
+        [network.sent[0][0].name],
+    ]
+
+
+def test_what_was_taken_is_not_retried(world: World, network: Network) -> None:
     world.deliverable(1)
     world.run_due(STEPS)
-    assert delivery.retry(world.services, [rows(world)[0].id]) == 0
+    assert delivery.retry(world.services) == 0
+    with pytest.raises(IllegalTransition, match="delivery 1 is sent"):
+        delivery.retry(world.services, [1])
     assert len(network.sent) == 1
+
+
+def test_a_delivery_that_nobody_knows(world: World, network: Network) -> None:
+    world.deliverable(1)
+    network.errors = [NEVER]
+    world.run_due(STEPS)
+    with pytest.raises(BadInput, match="there is no delivery 99999"):
+        delivery.retry(world.services, [1, 99999])
+    assert states(world) == ["failed"]
+
+
+def test_what_a_person_cancelled_is_never_sent(world: World, network: Network) -> None:
+    world.deliverable(2)
+    network.errors = [NEVER, BUSY]
+    world.run_due(STEPS)
+    cancel_study(world.services, STUDY, "wrong patient")
+    assert [(row.state, row.error) for row in rows(world)] == [("cancelled", "wrong patient")] * 2
+    assert delivery.retry(world.services) == 0
+    with pytest.raises(IllegalTransition, match="delivery 2 is cancelled"):
+        delivery.retry(world.services, [2])
+    world.later(days=30)
+    world.run_due(STEPS)
+    assert len(network.sent) == 1
+
+
+def test_what_was_on_its_way_when_it_was_cancelled_is_recorded_as_sent(
+    world: World, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.deliverable(2)
+    network.errors = [None, BUSY]
+
+    def send(peer: Any, ae_title: str, paths: Sequence[Path]) -> list[Outcome]:
+        cancel_study(world.services, STUDY, "wrong patient")
+        return network.send(peer, ae_title, paths)
+
+    monkeypatch.setattr(delivery, "send_instances", send)
+    world.run_due(STEPS)
+    assert states(world) == ["sent", "cancelled"]
+    assert rows(world)[0].error == "it was on its way when it was cancelled"
+
+
+def test_a_newer_answer_withdraws_what_was_not_sent_of_an_older_one(world: World, network: Network) -> None:
+    world.deliverable(3)
+    network.errors = [None, BUSY, NEVER]
+    world.run_due(STEPS)
+    retry_study(world.services, STUDY)
+    delivery.store_answer(world.services, world.answer(1))
+    assert states(world) == ["sent", "cancelled", "cancelled", "pending"]
+    assert {row.error for row in rows(world)[1:3]} == {"replaced by version 2 of the answer"}
+    world.later(hours=1)
+    world.run_due(STEPS)
+    assert [path.parent.name for paths in network.sent[1:] for path in paths] == ["2"]
+    with world.database.read() as session:
+        assert list_studies(session)[0]["state"] == "delivered"
+
+
+def test_a_newer_answer_that_is_not_whole_withdraws_nothing(world: World, network: Network) -> None:
+    world.deliverable(1)
+    network.errors = [BUSY]
+    world.run_due(STEPS)
+    retry_study(world.services, STUDY)
+    answer = world.answer(2)
+    refused = dataclasses.replace(answer.objects[0], quarantined="no patient name")
+    delivery.store_answer(world.services, dataclasses.replace(answer, objects=[refused, answer.objects[1]]))
+    assert states(world) == ["pending", "pending"]
+
+
+def test_a_destination_that_the_newer_answer_does_not_reach_keeps_the_older_one(tmp_path: Path) -> None:
+    world = World(tmp_path, destinations=("main-pacs", "archive"))
+    world.deliverable(1)
+    main_pacs, _ = world.config.destinations
+    world.config = world.config.model_copy(update={"destinations": (main_pacs,)})
+    retry_study(world.services, STUDY)
+    delivery.store_answer(world.services, world.answer(1))
+    assert [(row.destination, row.version, row.state) for row in rows(world)] == [
+        ("main-pacs", 1, "cancelled"),
+        ("archive", 1, "pending"),
+        ("main-pacs", 2, "pending"),
+    ]
+
+
+def test_the_log_names_the_destination_that_did_not_take_it_once(
+    world: World, network: Network, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.deliverable(3)
+    network.errors = [BUSY, BUSY]
+    world.run_due(STEPS)
+    (said,) = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert said.getMessage() == (
+        f"main-pacs did not take 2 of 3 objects of study {STUDY}: A700: it is out of resources; "
+        "the next attempt is in 30 s"
+    )
 
 
 def test_a_destination_taken_out_of_the_configuration_keeps_its_objects(world: World, network: Network) -> None:

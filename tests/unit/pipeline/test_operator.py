@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from world import STUDY, World
 
 from dicom_node.errors import BadInput, IllegalTransition, ModelError
@@ -51,7 +51,18 @@ def test_a_cancelled_study_says_why_and_sends_nothing(world: World) -> None:
     cancel_study(world.services, STUDY, "wrong patient")
     assert state(world) == "failed"
     with world.database.read() as session:
-        assert set(session.scalars(select(DeliveryRow.error))) == {"cancelled: wrong patient"}
+        assert set(session.execute(select(DeliveryRow.state, DeliveryRow.error))) == {("cancelled", "wrong patient")}
+    with pytest.raises(IllegalTransition, match="nothing to cancel"):
+        cancel_study(world.services, STUDY, "wrong patient")
+
+
+def test_dead_letters_are_cancelled_too(world: World) -> None:
+    world.deliverable()
+    with world.database.write() as session:
+        session.execute(update(DeliveryRow).values(state="failed", error="gave up"))
+    cancel_study(world.services, STUDY, "wrong patient")
+    with world.database.read() as session:
+        assert set(session.scalars(select(DeliveryRow.state))) == {"cancelled"}
 
 
 def test_a_study_is_cancelled_before_its_analysis(world: World) -> None:
