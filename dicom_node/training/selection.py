@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +71,9 @@ def with_interval(first: Values, second: Values) -> tuple[float, tuple[float, fl
             "value": np.concatenate([first, second]),
         }
     )
-    rows = pingouin.intraclass_corr(table, targets="box", raters="rater", ratings="value").set_index("Type")
+    with warnings.catch_warnings():  # pingouin 0.7 uses what pandas 3.1 calls deprecated
+        warnings.simplefilter("ignore", DeprecationWarning)
+        rows = pingouin.intraclass_corr(table, targets="box", raters="rater", ratings="value").set_index("Type")
     row = rows.loc["ICC(A,1)"]
     low, high = row["CI95"]
     return float(row["ICC"]), (float(low), float(high))
