@@ -27,7 +27,7 @@ OVERFITTING = [
     ("planes", "efficientnet_lite0", 128, 96, 12, 0.5),
     ("biometry", "unet", 128, 96, 14, 0.75),
     ("structures", "yolo11", 192, 160, 24, 0.5),
-    ("anomalies", "resnet34", 64, 64, 14, 0.5),
+    ("anomalies", "resnet34", 64, 64, 10, 0.5),
     ("structures", "swin", 192, 160, 24, 0.5),
 ]
 Case = tuple[str, str, int, int, int, float]
