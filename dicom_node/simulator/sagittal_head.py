@@ -11,38 +11,13 @@ from numpy.random import Generator
 
 from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
 from dicom_node.simulator.head_condition import HeadCondition
+from dicom_node.simulator.head_layout import STRUCTURES, bulge, draw_layout, reshape
 from dicom_node.simulator.records import MID_SAGITTAL_HEAD, Box, PhantomImage
 from dicom_node.simulator.speckle import render
 from dicom_node.simulator.surroundings import bounding_box, burn_in, chance, convex_view, machine, streaky
 
-STRUCTURES = (
-    "thalami",
-    "midbrain",
-    "palate",
-    "fourth_ventricle",
-    "cisterna_magna",
-    "nuchal_translucency",
-    "nasal_tip",
-    "nasal_skin",
-    "nasal_bone",
-)
-
-#: structure -> mean centre x, y and width, height, then the standard deviation of each (units of thalami width)
-LAYOUT = {
-    "thalami": ((0.0, 0.0, 1.0, 0.78), (0.0, 0.0, 0.0, 0.07)),
-    "midbrain": ((-0.24, 0.88, 0.74, 0.95), (0.1, 0.06, 0.09, 0.09)),
-    "fourth_ventricle": ((0.27, 1.19, 0.70, 0.33), (0.1, 0.05, 0.12, 0.05)),
-    "cisterna_magna": ((0.36, 1.53, 1.07, 0.28), (0.14, 0.04, 0.22, 0.05)),
-    "palate": ((1.50, -0.36, 1.13, 0.72), (0.12, 0.1, 0.14, 0.1)),
-    "nasal_bone": ((1.32, -1.02, 0.43, 0.14), (0.08, 0.06, 0.08, 0.02)),
-    "nasal_skin": ((1.37, -1.19, 0.30, 0.10), (0.06, 0.02, 0.06, 0.02)),
-    "nasal_tip": ((1.66, -1.21, 0.32, 0.10), (0.06, 0.03, 0.07, 0.02)),
-}
 THALAMI_WIDTH_MM = 5.6
 NORMAL_NUCHAL = 0.25  #: thickest of the usual layout, units of thalami width
-
-
-OPENING = 0.72  #: of a slit's box between its walls
 
 
 def sagittal_head(rng: Generator, *, standard: bool = True, condition: HeadCondition | None = None) -> PhantomImage:
@@ -64,12 +39,12 @@ def sagittal_head(rng: Generator, *, standard: bool = True, condition: HeadCondi
         [[2.1, -1.2], [2.1, 0.3], [-1.8, -0.8], [1.0, -1.7], [-0.7, -0.5], [-0.7, 1.5], [0.9, 1.9]]
     )
     canvas = Canvas(width, height, convex_view(rng, width, height, face_and_brain), rng)
-    draft = _draft(rng)
+    draft = draw_layout(rng)
     if condition is not None:
-        _reshape(draft, condition)
+        reshape(draft, condition)
     _body_and_wall(canvas, pose)
     outlines = _head(canvas, pose, draft, standard=standard, condition=condition)
-    outlines["nuchal_translucency"] = _nuchal_translucency(canvas, pose, condition, _bulge(draft))
+    outlines["nuchal_translucency"] = _nuchal_translucency(canvas, pose, condition, bulge(draft))
     scanner = streaky(machine(rng, width), rng.uniform(1.3, 2.4))
     pixels = burn_in(render(canvas.scene(), canvas.sector, scanner, rng), rng)
     thalami_width_mm = THALAMI_WIDTH_MM * rng.uniform(0.85, 1.15)
@@ -92,38 +67,6 @@ def sagittal_head(rng: Generator, *, standard: bool = True, condition: HeadCondi
         measurements_mm=sizes_mm,
         weeks=float(rng.uniform(11.0, 14.0)),
     )
-
-
-def _draft(rng: Generator) -> dict[str, Points]:
-    """Draw centre and size of eight structures; the skin and the tip of the nose lie by its bone, not on their own."""
-    draft = {name: rng.normal(mean, spread) for name, (mean, spread) in LAYOUT.items()}
-    bone = draft["nasal_bone"][:2]
-    draft["nasal_skin"][:2] = bone + rng.normal([0.05, -0.135], [0.06, 0.012])
-    draft["nasal_tip"][:2] = bone + rng.normal([0.32, -0.19], [0.06, 0.04])
-    return draft
-
-
-def _reshape(draft: dict[str, Points], condition: HeadCondition) -> None:
-    """Give the drafted structures the sizes of a condition; what grows, grows away from its neighbour."""
-    for name in ("thalami", "midbrain"):
-        draft[name][3] = condition.units(name)
-    for name in ("nasal_bone", "nasal_tip"):
-        if not condition.lacks(name):
-            draft[name][2] = condition.units(name) / 0.9  # the echo fills nine tenths of its box
-    skin = draft["nasal_skin"]
-    thicker = condition.units("nasal_skin") - skin[3]
-    skin[1], skin[3] = skin[1] - thicker / 2.0, skin[3] + thicker
-    draft["nasal_tip"][1] -= max(thicker, 0.0) / 2.0
-    for name in ("fourth_ventricle", "cisterna_magna"):
-        if not condition.lacks(name):
-            draft[name][3] = condition.units(name) / OPENING
-    draft["cisterna_magna"][1] += max(draft["cisterna_magna"][3] - LAYOUT["cisterna_magna"][0][3], 0.0) / 2.0
-
-
-def _bulge(draft: dict[str, Points]) -> float:
-    """How far a wide cisterna magna pushes the back of the head out."""
-    _, y, _, height = draft["cisterna_magna"]
-    return max(float(y + height / 2.0) - 1.71, 0.0) if height > 0.42 else 0.0  # noqa: PLR2004 - the widest of a normal layout
 
 
 def _boxes(outlines: dict[str, Points], width: int, height: int) -> dict[str, Box]:
@@ -206,7 +149,7 @@ def _head(
         if name not in absent:
             outlines[name] = _walled_slit(canvas, pose, draft[name], upper_db=rng.uniform(*upper_db))
     occiput = curve([[-1.25, 1.25], [-0.7, 1.6], [0.0, 1.73], [0.75, 1.75], [1.3, 1.72]])
-    occiput[:, 1] += _bulge(draft) * np.exp(-(((occiput[:, 0] - 0.36) / 0.8) ** 2))
+    occiput[:, 1] += bulge(draft) * np.exp(-(((occiput[:, 0] - 0.36) / 0.8) ** 2))
     canvas.surface(pose.to_px(occiput), rng.uniform(10.0, 19.0), 0.075 * unit, directivity=2.5, gaps=0.2, loss_db=0.1)
     gap = 0.0 if condition is None else condition.units("palate")
     outlines["palate"] = _palate(canvas, pose, draft["palate"], gap)
@@ -314,18 +257,18 @@ def _dash(canvas: Canvas, pose: Pose, draft: Points, echo_db: float, fill: float
 
 
 def _nuchal_translucency(
-    canvas: Canvas, pose: Pose, condition: HeadCondition | None = None, bulge: float = 0.0
+    canvas: Canvas, pose: Pose, condition: HeadCondition | None = None, push: float = 0.0
 ) -> Points:
     """Draw the dark band behind the neck between two long bright membranes, skin below and soft tissue above.
 
-    Its greatest thickness is a condition's; a thick one swells away from the neck, and `bulge` moves it all.
+    Its greatest thickness is a condition's; a thick one swells away from the neck, and `push` moves it all.
     """
     rng = canvas.rng
     start, length = rng.normal(0.12, 0.15), np.clip(rng.normal(3.1, 0.8), 1.4, 5.0)
     level, thickness = rng.normal(1.9, 0.07), rng.uniform(0.13, 0.24)
     if condition is not None:
         thickness = condition.units("nuchal_translucency")
-        level += bulge + max(thickness - NORMAL_NUCHAL, 0.0) / 2.0
+        level += push + max(thickness - NORMAL_NUCHAL, 0.0) / 2.0
     x = np.linspace(start, start + length, 40)
     sag = rng.normal(0.05, 0.04) * np.sin(np.linspace(0.0, np.pi, 40)) - rng.normal(0.05, 0.05) * np.linspace(
         0.0, 1.0, 40
