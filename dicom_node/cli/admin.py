@@ -88,12 +88,15 @@ def add_ae(
 @ae.command("remove")
 def remove_ae(
     name: Annotated[str, typer.Argument(help="AE title of a scanner, or name of a destination.")],
+    scanner: Annotated[
+        bool | None, typer.Option("--scanner/--destination", help="Which of the two, when both have that name.")
+    ] = None,
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Remove a scanner or a destination."""
     from dicom_node.config_file import remove
 
-    remove(config_path, name)
+    remove(config_path, name, None if scanner is None else "scanners" if scanner else "destinations")
     console.print(f"removed from {config_path}")
 
 
