@@ -1,4 +1,4 @@
-"""Where the nine structures of the first-trimester mid-sagittal head lie."""
+"""Where the nine structures of the first-trimester mid-sagittal head lie, and what their boxes say."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from dicom_node.tasks.structures.net import STRUCTURES
 
 if TYPE_CHECKING:
     from dicom_node.tasks.structures.detector import Detector
+    from dicom_node.tasks.structures.judgement import Judge
 
 DETECTORS = ("yolo11", "swin")
 BOTH = "both"
+CATEGORIES = "categories"  #: the network that judges boxes; a model without it only finds them
 BATCH = 8
 SCORE_FLOOR = 0.25  #: a box below this score is not a finding
 
@@ -29,32 +31,38 @@ def load(manifest: Manifest, device: str, *, detector: str = "yolo11") -> Task:
     :raises ModelError: the manifest has no such detector, other structures, or weights that are not its network's.
     """
     from dicom_node.tasks.structures.detector import Detector  # noqa: PLC0415
+    from dicom_node.tasks.structures.judgement import Judge  # noqa: PLC0415
 
-    if tuple(output.name for output in manifest.outputs) != STRUCTURES:
+    if tuple(output.name for output in manifest.outputs if output.kind == "detection") != STRUCTURES:
         raise ModelError(f"{manifest.folder}: the outputs are not the network's, in its order: {STRUCTURES}")
     names = DETECTORS if detector == BOTH else (detector,)
-    return Structures(manifest, [Detector.load(name, manifest, device) for name in names])
+    judge = Judge.load(manifest, device) if CATEGORIES in manifest.networks else None
+    return Structures(manifest, [Detector.load(name, manifest, device) for name in names], judge)
 
 
 class Structures:
-    """The detectors: at most one box per structure and frame, since a head has one of each."""
+    """The detectors, at most one box per structure and frame since a head has one of each; and who judges the boxes."""
 
     name = "structures"
 
-    def __init__(self, manifest: Manifest, detectors: Sequence[Detector]) -> None:
+    def __init__(self, manifest: Manifest, detectors: Sequence[Detector], judge: Judge | None) -> None:
         self._outputs = manifest.outputs
         self.detectors = tuple(detectors)
+        self.judge = judge
 
     def accepts(self, frame: Frame) -> bool:
         """Tell whether the gate saw a first-trimester mid-sagittal head."""
         return frame.plane == "midsagittal_head"
 
     def predict(self, frames: Sequence[Frame]) -> list[Finding]:
-        """Find structures, frame by frame."""
+        """Find structures, frame by frame, and judge them."""
         findings: list[Finding] = []
         for batch in batches(frames, BATCH):
-            for frame, boxes in zip(batch, self.boxes(batch, SCORE_FLOOR), strict=True):
-                findings += self._findings(frame, boxes)
+            found = self.boxes(batch, SCORE_FLOOR)
+            alone = [{name: box for name, (box, _) in boxes.items()} for boxes in found]
+            judged = self.judge.findings(batch, alone) if self.judge else [[] for _ in batch]
+            for frame, boxes, judgement in zip(batch, found, judged, strict=True):
+                findings += [*self._findings(frame, boxes), *judgement]
         return findings
 
     def boxes(self, frames: Sequence[Frame], floor: float) -> list[dict[str, tuple[Box, float]]]:

@@ -1,4 +1,4 @@
-"""How well structures are found: F1 and overlap of each detector, and of both fused."""
+"""How well structures are found: F1 and overlap of each detector, and of both fused; and how well they are judged."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from dicom_node.training import metrics
 from dicom_node.training.datasets import StructureExample, read_structures
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
+from dicom_node.training.plane_quality import categories, plane_quality
 
 FAINTEST = 0.001  #: scores below this are not ranked
 MATCH = 0.5  #: overlap from which a box counts
@@ -42,7 +43,13 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     for name, boxes in found.items():
         compared = Comparison.of(examples, boxes)
         figures |= {f"{name}.{key}": value for key, value in compared.figures(groups).items()}
-    return Outcome(kind, figures)
+    facts = {}
+    if task.judge:
+        figures |= plane_quality(data_dir, folder, task, task.judge.reader)
+        judged = categories(data_dir, folder, task.judge.reader)
+        figures |= judged
+        facts = {"categories": {"simulated": {"data": "simulated"}}} if judged else {}
+    return Outcome(kind, figures, facts)
 
 
 @dataclass(frozen=True, slots=True)
