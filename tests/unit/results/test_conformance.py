@@ -142,7 +142,7 @@ def test_validators_accept_every_object(case: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", ["JPEG cine", "nothing analysable", "maternal cervix"])
+@pytest.mark.parametrize("case", ["JPEG cine", "nothing analysable", "maternal cervix", "anomaly with heat map"])
 def test_pixelmed_knows_the_report_as_tid_1500(case: str, tmp_path: Path) -> None:
     _, _, written = built(case, tmp_path)
     for kind, path in written:
