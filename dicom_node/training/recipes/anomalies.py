@@ -56,13 +56,13 @@ class AnomaliesRecipe(Recipe[AnomalyExample]):
 
     task = "anomalies"
     network = "resnet34"
-    epochs = 14
-    draws = 1440
+    epochs = 12
+    draws = 1320
     batch_size = 24
     learning_rate = 6e-4
     weight_decay = 0.03
-    width = 160
-    height = 160
+    width = 128
+    height = 128
     simulated_share = 0.7
     simulated: ClassVar[Mapping[str, int]] = {"brain_anomalies": 4000}
     validates_on_simulated = True
