@@ -12,7 +12,8 @@ NodeError
 ├── SpoolFull                   no room to keep another instance safely (retryable)
 ├── DeliveryError               a peer did not take an object
 │   ├── TransientDeliveryError  it may take it later: refused, silent, out of resources (retryable)
-│   └── PermanentDeliveryError  it never will: no such context, wrong class, invalid data set (final)
+│   └── PermanentDeliveryError  it never will: wrong class, invalid data set, not allowed (final)
+│       └── NothingAccepted     it took none of the presentation contexts that were proposed (final)
 ├── NameTaken                   another process of that name runs, so this one must not (final)
 ├── LockLost                    another process took this one's name meanwhile: it must stop (final)
 └── IllegalTransition           a state machine was asked for a move that its table does not have (final)
@@ -88,6 +89,10 @@ class TransientDeliveryError(DeliveryError):
 
 class PermanentDeliveryError(DeliveryError):
     """The destination will never take this object as it is."""
+
+
+class NothingAccepted(PermanentDeliveryError):
+    """The destination accepted none of the proposed presentation contexts."""
 
 
 class NameTaken(NodeError):

@@ -36,7 +36,8 @@ def set_up_logging(settings: Logging, process: str) -> None:
     text = f"%(asctime)s %(levelname)-7s {process:<10} %(message)s"
     handler.setFormatter(JsonFormatter() if settings.format == "json" else logging.Formatter(text))
     logging.basicConfig(level=settings.level.upper(), handlers=[handler], force=True)
-    # What pydicom finds odd in a scanner's data set is told by us, once and in words.
-    logging.getLogger("pydicom").setLevel(logging.CRITICAL)
-    for chatty in ("pynetdicom", "alembic", "sqlalchemy", "dbos", "uvicorn", "PIL", "matplotlib"):
+    # What is odd in a scanner's data set, and why a peer did not take an object, is told by us, once and in words.
+    for told_by_us in ("pydicom", "pynetdicom"):
+        logging.getLogger(told_by_us).setLevel(logging.CRITICAL)
+    for chatty in ("alembic", "sqlalchemy", "dbos", "uvicorn", "PIL", "matplotlib"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -1,6 +1,7 @@
 """Every command; nothing but argument parsing and printing.
 
-Exit codes: 0 done; 1 it was tried and failed (the reason is printed); 2 wrong usage; 3 the configuration is refused.
+Exit codes: 0 done; 1 it was tried and failed (the reason is printed); 2 wrong usage; 3 the configuration cannot
+be used.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        Console(stderr=True).print(f"[red]configuration refused[/red]\n{error}", highlight=False, soft_wrap=True)
+        Console(stderr=True).print(
+            f"[red]the configuration cannot be used[/red]\n{error}", highlight=False, soft_wrap=True
+        )
         sys.exit(3)
     except NodeError as error:
         Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False, soft_wrap=True)

@@ -9,7 +9,7 @@ import typer
 
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigPath, console, parse_peer, print_table
 from dicom_node.config import load_config
-from dicom_node.errors import ConfigError, DeliveryError
+from dicom_node.errors import DeliveryError
 
 
 def register(app: typer.Typer) -> None:
@@ -48,6 +48,7 @@ def echo(
 
     from dicom_node.dimse.peer import echo as send_echo
     from dicom_node.dimse.peer import peer_of
+    from dicom_node.pipeline.preflight import unknown_destination
 
     settings = load_config(config_path)
     destination = settings.destination(name)
@@ -56,7 +57,7 @@ def echo(
     elif "@" in name:
         peer = parse_peer(name)
     else:
-        raise ConfigError(f"{config_path}: no destination named {name!r}")
+        raise unknown_destination(settings, name)
     begun = time.monotonic()
     try:
         send_echo(peer, settings.node.ae_title)

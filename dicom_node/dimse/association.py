@@ -216,7 +216,8 @@ class Association:
             self._accepted += 1
         else:
             self._refused += 1
-            logger.warning("refused an instance of %s: %s", self._caller.calling_ae_title, answer.comment)
+            if answer.status is not Status.OUT_OF_RESOURCES:  # what could not be kept was told where it failed
+                logger.warning("refused an instance of %s: %s", self._caller.calling_ae_title, answer.comment)
         return answer
 
     def _keep(self, context: ContextDecision, command: CommandSet, pieces: Iterator[memoryview]) -> Answer:

@@ -23,7 +23,7 @@ _ABSTRACT_SYNTAX_ITEM, _TRANSFER_SYNTAX_ITEM = 0x30, 0x40
 _USER_INFORMATION_ITEM = 0x50
 _MAXIMUM_LENGTH_ITEM, _IMPLEMENTATION_CLASS_ITEM, _ROLE_ITEM, _IMPLEMENTATION_VERSION_ITEM = 0x51, 0x52, 0x54, 0x55
 
-_FIXED = struct.Struct(">BxLHxx16s16s32x")
+_FIXED = struct.Struct(">BxL4x16s16s32x")
 _ITEM = struct.Struct(">BxH")
 
 
@@ -35,7 +35,6 @@ class AssociationRequest:
     :ivar maximum_pdu_bytes: the longest P-DATA-TF it takes; 0 is no limit.
     """
 
-    protocol_version: int
     called_ae_title: str
     calling_ae_title: str
     contexts: tuple[ProposedContext, ...]
@@ -50,7 +49,7 @@ def parse_request(pdu: bytes) -> AssociationRequest:
     :raises ProtocolViolation: when it is malformed.
     """
     try:
-        _, _, version, called, calling = _FIXED.unpack_from(pdu)
+        _, _, called, calling = _FIXED.unpack_from(pdu)
         contexts: list[ProposedContext] = []
         roles: dict[str, tuple[bool, bool]] = {}
         maximum, implementation = 0, ""
@@ -68,7 +67,7 @@ def parse_request(pdu: bytes) -> AssociationRequest:
                         roles[_text(sub_value[2 : 2 + size])] = bool(sub_value[2 + size]), bool(sub_value[3 + size])
     except (struct.error, IndexError) as error:
         raise ProtocolViolation(f"the association request is malformed: {error}") from error
-    return AssociationRequest(version, _text(called), _text(calling), tuple(contexts), roles, maximum, implementation)
+    return AssociationRequest(_text(called), _text(calling), tuple(contexts), roles, maximum, implementation)
 
 
 def acceptance(

@@ -7,7 +7,8 @@ that the listener accepts. As SCP it reports to a scanner on a new association, 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -21,7 +22,7 @@ from dicom_node.dimse.commitment_messages import REQUEST_COMMITMENT, action_info
 from dicom_node.dimse.handlers import CommitmentReport
 from dicom_node.dimse.peer import Peer, Proposal, Timeouts, associate, no_answer
 from dicom_node.domain.result import SopReference
-from dicom_node.errors import PermanentDeliveryError, TransientDeliveryError
+from dicom_node.errors import NothingAccepted, PermanentDeliveryError, TransientDeliveryError
 
 SYNTAXES = (str(ImplicitVRLittleEndian), str(ExplicitVRLittleEndian))
 #: An N-ACTION status that no later try will change (PS3.7 Annex C): unsupported, refused, or no such action.
@@ -56,7 +57,10 @@ def request_commitment(
 
     proposals = [Proposal(StorageCommitmentPushModel, SYNTAXES)]
     handlers = [(evt.EVT_N_EVENT_REPORT, take_report)]
-    with associate(peer, calling_ae_title, proposals, timeouts, handlers) as association:
+    with (
+        _commitment_offered(peer),
+        associate(peer, calling_ae_title, proposals, timeouts, handlers) as association,
+    ):
         begun = time.monotonic()
         status, _ = association.send_n_action(
             action_information(transaction_uid, references),
@@ -75,6 +79,17 @@ def request_commitment(
         deadline = time.monotonic() + linger_s
         while association.is_established and time.monotonic() < deadline and not settled():
             time.sleep(0.05)
+
+
+@contextmanager
+def _commitment_offered(peer: Peer) -> Iterator[None]:
+    """Say what to do about a peer that takes none of our proposals: there is only one."""
+    try:
+        yield
+    except NothingAccepted as error:
+        raise PermanentDeliveryError(
+            f"{peer} offers no storage commitment; with `commitment: false` for this destination it is not asked"
+        ) from error
 
 
 def report_commitment(

@@ -17,7 +17,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.config import Config, Destination, Tls
-from dicom_node.errors import DeliveryError, PermanentDeliveryError, TransientDeliveryError
+from dicom_node.errors import DeliveryError, NothingAccepted, PermanentDeliveryError, TransientDeliveryError
 
 UNLIMITED_PDU = 0
 CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
@@ -89,7 +89,8 @@ def associate(
     """Open an association and release it at the end of the block (abort it when the block fails).
 
     :raises TransientDeliveryError: nobody listens there, the peer is silent, or it rejects us for now.
-    :raises PermanentDeliveryError: the peer rejects us for good, or accepts no context.
+    :raises PermanentDeliveryError: the peer rejects us for good.
+    :raises NothingAccepted: the peer accepts no context.
     """
     ae = AE(calling_ae_title)
     ae.connection_timeout = timeouts.connect_s
@@ -179,7 +180,7 @@ def _why_not(peer: Peer, association: Association, timeouts: Timeouts, *, connec
         message = f"{peer} rejected the association: {why}"
         return PermanentDeliveryError(message) if answer.result == _PERMANENTLY else TransientDeliveryError(message)
     if association.rejected_contexts and not association.accepted_contexts:
-        return PermanentDeliveryError(f"{peer} accepted none of the proposed presentation contexts")
+        return NothingAccepted(f"{peer} accepted none of the proposed presentation contexts")
     if not connected:
         how = "or the TLS handshake failed" if peer.tls else "or no way leads there"
         return TransientDeliveryError(f"{peer} could not be reached: nobody listens there, {how}")

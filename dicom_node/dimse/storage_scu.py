@@ -119,8 +119,15 @@ def _look(path: Path) -> _File:
     try:
         meta = read_file_meta_info(path)
         return _File(path, str(meta.MediaStorageSOPClassUID), UID(meta.TransferSyntaxUID))
-    except (OSError, InvalidDicomError, AttributeError, ValueError) as error:
-        raise PermanentDeliveryError(f"{path.name} is not a DICOM file that can be sent: {error}") from error
+    except InvalidDicomError as error:
+        raise PermanentDeliveryError(
+            f"{path.name} is not a DICOM file: it does not begin as one (PS3.10 7.1)"
+        ) from error
+    except OSError as error:
+        raise PermanentDeliveryError(f"{path.name} cannot be read: {error.strerror}") from error
+    except (AttributeError, ValueError) as error:
+        why = "its file meta information does not say what it is"
+        raise PermanentDeliveryError(f"{path.name} cannot be sent: {why}") from error
 
 
 def _proposals(files: Sequence[_File]) -> list[Proposal]:

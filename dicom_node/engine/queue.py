@@ -1,4 +1,4 @@
-"""The durable queue as the node sees it: enqueue in the caller's transaction, list, delay, cancel, forget.
+"""The durable queue as the node sees it: enqueue in the caller's transaction, list, cancel, forget.
 
 The engine's tables live in the same database as ours (on SQLite: in the same file), so a row and the job that looks at
 it are committed together or not at all.
@@ -75,14 +75,6 @@ class JobQueue:
     def live_keys(self, prefix: str = "") -> frozenset[str]:
         """List the jobs that wait, are delayed or run, by the beginning of their keys."""
         return frozenset(job.workflow_id for job in self._list(status=LIVE, workflow_id_prefix=prefix or None))
-
-    def set_delay(self, key: str, delay: timedelta) -> None:
-        """Make a delayed job due ``delay`` from now; one that is not delayed is left alone."""
-        self._client.set_workflow_delay(key, delay_seconds=delay.total_seconds())
-
-    def kick(self, key: str) -> None:
-        """Make a delayed job due at once."""
-        self.set_delay(key, timedelta(0))
 
     def cancel(self, key: str) -> None:
         """Take a job back; one that runs already is not interrupted."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 from dicom_node.errors import ModelError
 
 
@@ -19,13 +17,3 @@ def choose_device(wanted: str = "auto") -> str:
     if wanted.startswith("cuda") and not torch.cuda.is_available():
         raise ModelError(f"analysis.device is {wanted!r}, but this machine has no usable GPU")
     return wanted
-
-
-def set_threads(count: int | None = None) -> None:
-    """Let torch and OpenCV use ``count`` threads (all cores that this process may use when None)."""
-    import cv2  # noqa: PLC0415
-    import torch  # noqa: PLC0415
-
-    cores = count or len(os.sched_getaffinity(0))
-    torch.set_num_threads(cores)
-    cv2.setNumThreads(cores)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
@@ -32,14 +32,15 @@ def close_study(services: Services, study_instance_uid: str, generation: int, ti
         row = session.get(GenerationRow, (study_instance_uid, generation), with_for_update=True)
         if study is None or row is None or row.state != GenerationState.RECEIVING or row.tick != tick:
             return
-        wait = _time_left(services, session, study, row)
+        policy = _policy(services, study)
+        wait = _time_left(services, session, policy, row)
         if wait > timedelta(0):
             row.tick += 1
             services.enqueue(session, jobs.close_study(study_instance_uid, generation, row.tick, wait))
             return
         row.state = move_generation(GenerationState(row.state), GenerationState.CLOSED)
         row.closed_at = services.now()
-        row.close_reason = _why_closed(row)
+        row.close_reason = _why_closed(row, policy, row.closed_at)
         services.enqueue(session, jobs.analyse_study(study_instance_uid, generation, row.attempt))
     logger.info("study %s generation %d closed: %s", study_instance_uid, generation, row.close_reason)
 
@@ -98,9 +99,12 @@ def bury_lost_associations(services: Services) -> int:
         return associations.mark_lost(session, dead, looked_at)
 
 
-def _time_left(services: Services, session: Session, study: StudyRow, row: GenerationRow) -> timedelta:
+def _policy(services: Services, study: StudyRow) -> Scanner:
     title = study.scanner_ae_title
-    policy = services.config().scanner(title) or Scanner(ae_title=title)
+    return services.config().scanner(title) or Scanner(ae_title=title)
+
+
+def _time_left(services: Services, session: Session, policy: Scanner, row: GenerationRow) -> timedelta:
     return close_in(
         services.now(),
         row.last_received_at,
@@ -112,12 +116,14 @@ def _time_left(services: Services, session: Session, study: StudyRow, row: Gener
     )
 
 
-def _why_closed(row: GenerationRow) -> str:
+def _why_closed(row: GenerationRow, policy: Scanner, closed_at: datetime) -> str:
     if row.close_asked is not None:
         return {"mpps": "the scanner reported its procedure step completed"}.get(
             row.close_asked, "the scanner asked for storage commitment"
         )
-    return "nothing more came within the quiet time, or the cap was reached"
+    if closed_at - row.last_received_at >= timedelta(seconds=policy.quiet_seconds):
+        return f"nothing came for {policy.quiet_seconds:g} s (quiet_seconds)"
+    return f"its first instance came {policy.cap_seconds:g} s ago (cap_seconds)"
 
 
 def _next_attempt(

@@ -24,11 +24,6 @@ class Database:
         self.engine = _create_engine(url)
         self._writing = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
 
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether this is the embedded database."""
-        return self.engine.dialect.name == "sqlite"
-
     @contextmanager
     def read(self) -> Iterator[Session]:
         """Open a session that only looks."""

@@ -111,7 +111,8 @@ def test_a_destination_without_commitment_is_delivered_and_says_why(start: Start
         study, _ = node.answer(1)
         wait_until(lambda: [row.state for row in node.transactions()] == ["unconfirmed"])
         (result,) = node.wait_for(study, "delivered")["results"]
-        assert "accepted none of the proposed presentation contexts" in result["error"]
+        assert "offers no storage commitment" in result["error"]
+        assert "commitment: false" in result["error"]
 
 
 def test_a_destination_that_is_not_asked_to_commit(start: Start, pacs: FakePacs) -> None:

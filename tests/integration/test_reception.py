@@ -235,13 +235,14 @@ def test_our_own_results_are_not_taken_back(receiver):
     assert (row.instances_accepted, row.instances_refused) == (1, 1)
 
 
-def test_a_full_disk_is_told_and_nothing_half_written_stays(receiver):
+def test_a_full_disk_is_told_once_and_nothing_half_written_stays(receiver, caplog):
     receiver.config = with_changes(receiver.config, "retention", min_free_gb=5)
     receiver.free_bytes = 4_000_000_000
     with scanner(receiver, US_CONTEXT) as association:
         answer = association.send_c_store(synthetic.image(number=1))
         assert answer.Status == 0xA700
         assert answer.ErrorComment.startswith("the disk is full: 1.0 GB less is free than retention")
+        assert [record.levelname for record in caplog.records if "disk is full" in record.getMessage()] == ["ERROR"]
         receiver.free_bytes = 6_000_000_000
         assert association.send_c_store(synthetic.image(number=1)).Status == 0
     assert len(receiver.files()) == 1

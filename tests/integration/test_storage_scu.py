@@ -49,6 +49,15 @@ def send(pacs: FakePacs, *paths: Path, timeouts: Timeouts = QUICK) -> list[Outco
     return send_instances(Peer(pacs.ae_title, "127.0.0.1", pacs.port), "DICOM_NODE", paths, timeouts)
 
 
+def test_a_file_that_is_not_dicom_is_told_in_our_words(tmp_path: Path) -> None:
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear colleague")
+    with FakePacs() as pacs:
+        letter_outcome, outcome = send(pacs, letter, make_file(tmp_path))
+    assert str(letter_outcome.error) == "letter.txt is not a DICOM file: it does not begin as one (PS3.10 7.1)"
+    assert outcome.error is None
+
+
 def test_everything_goes_on_one_association(tmp_path: Path) -> None:
     files = [make_file(tmp_path), make_file(tmp_path, CAPTURE), make_file(tmp_path)]
     with FakePacs() as pacs:

@@ -48,6 +48,25 @@ def test_a_late_image_moves_the_closing_by_the_rest_of_the_quiet_time(world: Wor
     assert world.due_in(f"close:{STUDY}:1:1") == timedelta(seconds=7)
 
 
+def test_quiet_time_and_cap_are_told_apart(world: World) -> None:
+    world.release(world.receive())
+    start_timer(world)
+    world.later(seconds=10)
+    world.run_due(STEPS)
+    assert world.generation().close_reason == "nothing came for 10 s (quiet_seconds)"
+
+
+def test_a_study_that_never_falls_quiet_closes_at_the_cap_and_says_so(world: World) -> None:
+    world.release(world.receive())
+    start_timer(world)
+    for _ in range(113):
+        world.later(seconds=8)
+        with world.database.write() as session:
+            session.get_one(GenerationRow, (STUDY, 1)).last_received_at = world.time
+        world.run_due(STEPS)
+    assert world.generation().close_reason == "its first instance came 900 s ago (cap_seconds)"
+
+
 def test_an_open_association_keeps_its_study_open_beyond_the_cap(world: World) -> None:
     association = world.receive()
     start_timer(world)
