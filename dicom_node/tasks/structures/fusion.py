@@ -1,6 +1,6 @@
 """From what several looks at a frame propose to at most one box per structure, where anatomy allows it.
 
-A look is one detector on the picture or on its mirror image. The boxes of all looks that overlap the best one become
+A look is one detector on the picture, or on its mirror image. The boxes of all looks that overlap the best one become
 one: weighted box fusion (Solovyev et al., Image and Vision Computing 107, 2021) for things that exist once.
 """
 
