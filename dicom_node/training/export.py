@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
-from ruamel.yaml import YAML
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import MANIFEST, Manifest, sha256_of
@@ -43,20 +41,15 @@ def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Pa
 
 
 def write_hash(folder: Path, network: str) -> None:
-    """Write the hash of a network's weights to the manifest, whose comments stay.
+    """Write the hash of a network's weights to the manifest; everything else in it stays as a person wrote it.
 
     :raises ModelError: the manifest cannot be used.
     """
     path = folder / MANIFEST
-    kept, metrics_key, metrics = path.read_text(encoding="utf-8").partition("\nmetrics:")
-    round_trip = YAML()
-    round_trip.width, round_trip.preserve_quotes = 4096, True
-    written = round_trip.load(kept)
-    hashed = DoubleQuotedScalarString(sha256_of(Manifest.read(folder).weights_path(network)))
-    written["networks"][network]["sha256"] = hashed
-    text = StringIO()
-    round_trip.dump(written, text)
-    path.write_text(text.getvalue().rstrip("\n") + metrics_key + metrics, encoding="utf-8")
+    hashed = sha256_of(Manifest.read(folder).weights_path(network))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(rf'(?m)(^  {network}:\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text), encoding="utf-8")
+    Manifest.read(folder).check_weights()
 
 
 def seen_by(folder: Path) -> frozenset[str]:
