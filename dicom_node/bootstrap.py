@@ -22,7 +22,7 @@ from dicom_node.live_config import LiveConfig
 from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.services import Services, utc_now
-from dicom_node.store import associations, studies
+from dicom_node.store import associations, listings, studies
 from dicom_node.store.database import Database
 from dicom_node.store.deliveries import list_deliveries
 from dicom_node.store.spool import Spool
@@ -240,13 +240,23 @@ class Admin:
         """Give a study up."""
         operator.cancel_study(self.services, study_instance_uid, reason)
 
+    def list_associations(self, limit: int) -> list[dict[str, Any]]:
+        """List the newest associations."""
+        with self.services.database.read() as session:
+            return listings.list_associations(session, limit)
+
+    def list_set_aside(self, limit: int) -> list[dict[str, Any]]:
+        """List the newest instances that are kept but not analysed."""
+        with self.services.database.read() as session:
+            return listings.list_set_aside(session, limit)
+
     def list_deliveries(self, state: str | None) -> list[dict[str, Any]]:
         """List deliveries, the newest first."""
         with self.services.database.read() as session:
             return list_deliveries(session, state=state)
 
     def retry_deliveries(self, ids: Sequence[int] | None) -> int:
-        """Try deliveries again: these, or every one that gave up."""
+        """Try deliveries now: these, or every one that gave up or waits."""
         return operator.retry_deliveries(self.services, ids or None)
 
 

@@ -11,7 +11,7 @@ import sys
 import typer
 from rich.console import Console
 
-from dicom_node.cli import admin, models, offline, peers, run, studies
+from dicom_node.cli import admin, models, offline, peers, reception, run, studies
 from dicom_node.errors import ConfigError, NodeError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (run, studies, peers, offline, models, admin):
+for module in (run, studies, reception, peers, offline, models, admin):
     module.register(app)
 
 
