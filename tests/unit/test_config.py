@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.config import Config, load_config, parse_config
+from dicom_node.config import Analysis, Config, load_config, parse_config
 from dicom_node.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -74,3 +74,11 @@ def test_an_unknown_scanner_has_a_policy_only_when_the_site_allows_it() -> None:
     policy = Config(accept_unknown_scanners=True).scanner("STRANGER")
     assert policy is not None
     assert policy.quiet_seconds == 10
+
+
+def test_the_detector_is_an_option_of_structures_alone() -> None:
+    analysis = Analysis(detector="both")
+    assert analysis.options("structures") == {"detector": "both"}
+    assert analysis.options("planes") == {}
+    with pytest.raises(ValueError, match="detector"):
+        Analysis.model_validate({"detector": "rcnn"})
