@@ -71,11 +71,11 @@ def features_of(
     folder.mkdir(parents=True, exist_ok=True)
     parts = list(batches(heads, PART))
     extract = partial(_radiomic_part, folder=folder, again=again)
-    if processes > 1:
+    missing = [part for part in parts if not _radiomic_path(part, folder, again=again).is_file()]
+    if processes > 1 and len(missing) > 1:  # what they write is read below
         with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-            radiomic = list(pool.map(extract, parts))
-    else:
-        radiomic = [extract(part) for part in parts]
+            list(pool.map(extract, missing))
+    radiomic = [extract(part) for part in parts]
     found: dict[str, list[Rows]] = {}
     for part, first in zip(parts, radiomic, strict=True):
         second = _deep_part(part, deep, folder, again=again)
@@ -95,8 +95,7 @@ def features_of(
 
 
 def _radiomic_part(part: Sequence[HeadExample], folder: Path, *, again: bool) -> dict[str, Any]:
-    made_by = f"radiomic {AREA} {BINS} {SIGMA_PX} {USUAL_SIDE_PX} {RADIOMIC_NAMES}"
-    path = folder / f"radiomic-{_hash(part, made_by, again=again)}.npz"
+    path = _radiomic_path(part, folder, again=again)
     if path.is_file():
         return _read(path)
     rows: dict[str, list[npt.NDArray[np.float64]]] = {}
@@ -107,6 +106,11 @@ def _radiomic_part(part: Sequence[HeadExample], folder: Path, *, again: bool) ->
                 radiomic_features(grey, box, RADIOMIC_NAMES, scale) for box in boxes.values()
             )
     return _write(path, {kind: np.stack(values) for kind, values in rows.items()})
+
+
+def _radiomic_path(part: Sequence[HeadExample], folder: Path, *, again: bool) -> Path:
+    made_by = f"radiomic {AREA} {BINS} {SIGMA_PX} {USUAL_SIDE_PX} {RADIOMIC_NAMES}"
+    return folder / f"radiomic-{_hash(part, made_by, again=again)}.npz"
 
 
 def _deep_part(part: Sequence[HeadExample], deep: DeepNetwork, folder: Path, *, again: bool) -> dict[str, Any]:
