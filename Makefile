@@ -22,6 +22,7 @@ install: .venv/installed
 # uv comes by pip into the environment; the lock holds a hash of every file and no address. Bytecode is compiled now,
 # because the account that runs the node may not be allowed to write it later.
 .venv/installed: requirements.lock pyproject.toml
+	@sh deploy/debian-packages.sh build $(PYTHON)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet uv
 	VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --compile-bytecode --require-hashes --requirement requirements.lock
@@ -34,7 +35,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 
 # DCMTK and Orthanc are the peers of the tests, dicom3tools and PixelMed the validators, PostgreSQL the second database.
 debian-packages:
-	@sh deploy/debian-test-packages.sh
+	@sh deploy/debian-packages.sh test
 
 clean:
 	rm -rf .venv var demo runs
