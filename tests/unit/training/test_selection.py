@@ -126,6 +126,7 @@ def test_seen_again_is_another_picture_of_the_same_head() -> None:
     assert moved["thalami"] == pytest.approx(np.array(boxes["thalami"]) * zoom, rel=0.02)
 
 
+@pytest.mark.slow
 def test_features_of_heads_are_extracted_once(phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     heads = read_heads(phantoms, phantoms / "head_structures" / "boxes.csv")[:2]
     torch.manual_seed(0)
