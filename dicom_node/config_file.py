@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable
-from io import StringIO
 from pathlib import Path
+from textwrap import indent
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+import yaml
 
 from dicom_node.config import load_config, parse_config
 from dicom_node.errors import BadInput, ConfigError
 
 Kind = Literal["scanners", "destinations"]
-Change = Callable[[Any], None]
 
 
 def add_scanner(path: Path, entry: dict[str, Any]) -> None:
@@ -23,7 +21,7 @@ def add_scanner(path: Path, entry: dict[str, Any]) -> None:
 
     :raises ConfigError: when the file is not valid, or would not be with it; the file is then left as it was.
     """
-    _edit(path, "scanners", lambda entries: entries.append(entry))
+    _add(path, "scanners", entry)
 
 
 def add_destination(path: Path, entry: dict[str, Any]) -> None:
@@ -31,7 +29,7 @@ def add_destination(path: Path, entry: dict[str, Any]) -> None:
 
     :raises ConfigError: as :func:`add_scanner`.
     """
-    _edit(path, "destinations", lambda entries: entries.append(entry))
+    _add(path, "destinations", entry)
 
 
 def remove(path: Path, name: str, kind: Kind | None = None) -> None:
@@ -54,39 +52,85 @@ def remove(path: Path, name: str, kind: Kind | None = None) -> None:
     if len(found) > 1:
         raise BadInput(f"{name!r} is both a scanner and a destination: say which with --scanner or --destination")
     key = "ae_title" if found[0] == "scanners" else "name"
-
-    def drop(entries: Any) -> None:
-        del entries[[str(entry[key]) for entry in entries].index(name)]
-
-    _edit(path, found[0], drop)
+    index = [getattr(entry, key) for entry in getattr(config, found[0])].index(name)
+    _write(path, _without(path.read_text(encoding="utf-8"), found[0], index))
 
 
-def _edit(path: Path, section: Kind, change: Change) -> None:
+def _without(text: str, section: Kind, index: int) -> str:
+    """Cut an entry out of the text; comments around it belong to what stays."""
+    key, entries = _section(text, section)
+    entry = entries.value[index]
+    if entries.flow_style:
+        # From the entry to the next one, or to the bracket; the last one takes the comma before it along.
+        start, end = entry.start_mark.index, entries.end_mark.index - 1
+        if index + 1 < len(entries.value):
+            end = entries.value[index + 1].start_mark.index
+        elif index > 0:
+            start = entries.value[index - 1].end_mark.index
+        return text[:start] + text[end:]
+    lines = text.splitlines(keepends=True)
+    first = entry.start_mark.line
+    while not lines[first].lstrip().startswith("-"):
+        first -= 1
+    del lines[first : _last_line(entry) + 1]
+    if len(entries.value) == 1:
+        head = lines[key.start_mark.line]
+        colon = head.index(":", key.end_mark.column) + 1
+        rest = head[colon:].removeprefix("   ") if head[colon:].startswith("    ") else head[colon:]
+        lines[key.start_mark.line] = f"{head[:colon]} []{rest}"
+    return "".join(lines)
+
+
+def _last_line(node: yaml.Node) -> int:
+    """Find the line where a node ends; what a block ends with is not the blank lines and comments that follow it."""
+    if isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        return _last_line(last[1] if isinstance(last, tuple) else last)
+    line: int = node.end_mark.line
+    return line
+
+
+def _add(path: Path, section: Kind, entry: dict[str, Any]) -> None:
     load_config(path)  # what is wrong already is told with its line, before anything is changed
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.representer.add_representer(type(None), _say_null)
-    yaml.width = 200
-    yaml.indent(mapping=2, sequence=4, offset=2)
+    _write(path, _with(path.read_text(encoding="utf-8"), section, entry))
+
+
+def _with(text: str, section: Kind, entry: dict[str, Any]) -> str:
+    """Put an entry at the end of a list, in the shape that the list has."""
+    key, entries = _section(text, section)
+    if key is None:
+        return f"{text.rstrip()}\n\n{section}:\n{_as_block(entry, 2)}\n".lstrip()
+    if entries.flow_style and entries.value:
+        end = entries.value[-1].end_mark.index
+        flow = yaml.safe_dump(entry, default_flow_style=True, sort_keys=False, width=math.inf).strip()
+        return f"{text[:end]}, {flow}{text[end:]}"
+    column = entries.start_mark.column if entries.value else 2
+    if not entries.value:  # []: blanks keep the comment behind it where it is
+        start, end = entries.start_mark.index, entries.end_mark.index
+        text = text[:start] + " " * (end - start) + text[end:]
+    lines = text.splitlines()
+    lines.insert(_last_line(entries) + 1, _as_block(entry, column))
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _as_block(entry: dict[str, Any], column: int) -> str:
+    block = yaml.safe_dump([entry], default_flow_style=False, sort_keys=False, allow_unicode=True, width=math.inf)
+    return indent(block, " " * column).rstrip()
+
+
+def _section(text: str, section: Kind) -> tuple[Any, Any]:
+    """Find a section's key and value as YAML nodes, which know where they stand; None twice when it is not there."""
+    tree: Any = yaml.compose(text, Loader=yaml.SafeLoader)
+    pairs = tree.value if tree is not None else []
+    return next(((key, value) for key, value in pairs if key.value == section), (None, None))
+
+
+def _write(path: Path, text: str) -> None:
+    parse_config(text, path)
     try:
-        tree = yaml.load(path.read_text(encoding="utf-8")) or {}
-    except YAMLError as error:  # YAML 1.2 is stricter in places than what the node itself reads
-        raise ConfigError(f"{path}: cannot be edited by command: {error}") from error
-    if tree.get(section) is None:
-        tree[section] = []
-    change(tree[section])
-    text = StringIO()
-    yaml.dump(tree, text)
-    parse_config(text.getvalue(), path)
-    try:
-        _replace(path.resolve(), text.getvalue())  # the file itself: a link to it stays a link
+        _replace(path.resolve(), text)  # the file itself: a link to it stays a link
     except OSError as error:
         raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
-
-
-def _say_null(representer: Any, _value: None) -> Any:
-    """Write null as a word: an empty value reads like a mistake."""
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
 def _replace(path: Path, text: str) -> None:

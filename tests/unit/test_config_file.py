@@ -35,6 +35,98 @@ def test_adding_then_removing_gives_the_same_settings(file: Path) -> None:
     assert load_config(file).model_dump(exclude={"node"}) == load_config(SHIPPED).model_dump(exclude={"node"})
 
 
+def lines_of(path: Path) -> list[str]:
+    return path.read_text().splitlines()
+
+
+def test_removing_takes_away_the_entry_and_no_comment_around_it(file: Path) -> None:
+    file.write_text(
+        "scanners:   # who may send\n"
+        "  # the old one\n"
+        "  - ae_title: OLD  # to be replaced\n"
+        "    # it is slow\n"
+        "    quiet_seconds: 60\n"
+        "\n"
+        "  # the new one\n"
+        "  - ae_title: NEW\n"
+        "    host:\n"
+        "# what comes now has no need of them\n"
+        "web: {port: 8081}\n"
+    )
+    remove(file, "OLD")
+    assert lines_of(file) == [
+        "scanners:   # who may send",
+        "  # the old one",
+        "",
+        "  # the new one",
+        "  - ae_title: NEW",
+        "    host:",
+        "# what comes now has no need of them",
+        "web: {port: 8081}",
+    ]
+    remove(file, "NEW")
+    assert lines_of(file)[0] == "scanners: []   # who may send"
+    assert lines_of(file)[-2:] == ["# what comes now has no need of them", "web: {port: 8081}"]
+    assert load_config(file).scanners == ()
+
+
+def test_both_examples_of_the_shipped_file_can_be_replaced(file: Path) -> None:
+    before = lines_of(file)
+    remove(file, "VOLUSON1")
+    remove(file, "main-pacs")
+    assert load_config(file).scanners == load_config(file).destinations == ()
+    add_scanner(file, {"ae_title": "VOLUSON1", "host": "10.0.0.7"})
+    add_scanner(file, {"ae_title": "123", "host": None})
+    add_destination(file, {"name": "main-pacs", "ae_title": "R", "host": "10.0.0.9", "port": 104})
+    assert [scanner.ae_title for scanner in load_config(file).scanners] == ["VOLUSON1", "123"]
+    first, last = (
+        before.index("  - ae_title: VOLUSON1"),
+        before.index("    cap_seconds: 900     # ... or at the latest this long after its first instance"),
+    )
+    start, end = before.index("  - name: main-pacs"), before.index("    tls: false")
+    assert lines_of(file) == [
+        *before[:first],
+        "  - ae_title: VOLUSON1",
+        "    host: 10.0.0.7",
+        "  - ae_title: '123'",
+        "    host: null",
+        *before[last + 1 : start],
+        "  - name: main-pacs",
+        "    ae_title: R",
+        "    host: 10.0.0.9",
+        "    port: 104",
+        *before[end + 1 :],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", "scanners:\n  - ae_title: N\n"),
+        ("# mine\nweb: {port: 81}\n", "# mine\nweb: {port: 81}\n\nscanners:\n  - ae_title: N\n"),
+        ("scanners: []  # none\n# end\n", "scanners:     # none\n  - ae_title: N\n# end\n"),
+        ("scanners: [{ae_title: A}]  # in brackets\n", "scanners: [{ae_title: A}, {ae_title: N}]  # in brackets\n"),
+        (
+            "scanners:\n- ae_title: A  # the first\n\nweb: {}\n",
+            "scanners:\n- ae_title: A  # the first\n- ae_title: N\n\nweb: {}\n",
+        ),
+        ("scanners:\n  - {ae_title: A}", "scanners:\n  - {ae_title: A}\n  - ae_title: N\n"),
+    ],
+)
+def test_an_entry_is_added_in_the_shape_that_the_list_has(file: Path, before: str, after: str) -> None:
+    file.write_text(before)
+    add_scanner(file, {"ae_title": "N"})
+    assert file.read_text() == after
+
+
+def test_an_entry_of_a_list_in_brackets_is_removed_too(file: Path) -> None:
+    file.write_text("scanners: [{ae_title: A}, {ae_title: B}]  # two\n")
+    remove(file, "A")
+    assert lines_of(file) == ["scanners: [{ae_title: B}]  # two"]
+    remove(file, "B")
+    assert lines_of(file) == ["scanners: []  # two"]
+
+
 def test_a_bad_entry_leaves_the_file_as_it_was(file: Path) -> None:
     before = file.read_bytes()
     with pytest.raises(ConfigError, match="given twice"):
