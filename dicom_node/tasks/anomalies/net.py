@@ -7,10 +7,15 @@ from torchvision.models import resnet34
 
 ANOMALIES = ("normal", "anencephaly", "encephalocele", "holoprosencephaly", "rachischisis")
 STRIDE = 32  #: pixels of the input per place of the last features
+PLACE = 16  #: pixels of the input per place of the third layer's features
 
 
 class AnomaliesNet(nn.Module):
-    """Grey pictures (batch, 1, height, width) to logits of the classes (batch, 5)."""
+    """Grey pictures (batch, 1, height, width) to logits of the classes (batch, 5).
+
+    The third layer has a head of its own, which says of each place what lies there. It is a help in training, where the
+    places of simulated lesions are known, and is not asked otherwise.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -19,12 +24,18 @@ class AnomaliesNet(nn.Module):
         nn.init.kaiming_normal_(grey.weight, mode="fan_out", nonlinearity="relu")
         self.stem = nn.Sequential(grey, whole.bn1, whole.relu, whole.maxpool)
         self.layers = nn.Sequential(whole.layer1, whole.layer2, whole.layer3, whole.layer4)
+        self.places = nn.Conv2d(256, len(ANOMALIES), kernel_size=1)
         self.head = nn.Sequential(nn.Identity(), whole.avgpool, nn.Flatten(), whole.fc)
 
     def features(self, grey: Tensor) -> Tensor:
         """Give what the fourth layer sees (batch, 512, height / 32, width / 32)."""
         seen: Tensor = self.layers(self.stem(grey))
         return seen
+
+    def with_places(self, grey: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the logits of pictures (batch, 5) and of their places (batch, 5, height / 16, width / 16)."""
+        middle = self.layers[:3](self.stem(grey))
+        return self.head(self.layers[3](middle)), self.places(middle)
 
     def forward(self, grey: Tensor) -> Tensor:
         """See the class."""
