@@ -26,7 +26,7 @@ def serve(
     only: Annotated[str | None, typer.Option(help="Run one role: receiver, analysis, io or web.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of this process; stable, it is its executor id.")] = None,
 ) -> None:
-    """Run the node in the foreground. SIGTERM and Ctrl-C drain it: associations finish, jobs stop between steps."""
+    """Run the node in the foreground. SIGTERM and Ctrl-C drain it: associations may finish, jobs stop between steps."""
     from dicom_node import bootstrap, supervisor
 
     live = LiveConfig(config_path)
