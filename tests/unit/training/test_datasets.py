@@ -7,7 +7,7 @@ import pytest
 
 from dicom_node.errors import BadInput
 from dicom_node.tasks.biometry.geometry import Ellipse
-from dicom_node.training.augmentation import AS_IT_IS, Augmentation, keep, moved
+from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved
 from dicom_node.training.datasets import (
     SPLIT_SEED,
     grey_image,
@@ -19,6 +19,7 @@ from dicom_node.training.datasets import (
     split_of,
 )
 from dicom_node.training.recipe import of_split, recipes_for
+from dicom_node.training.recipes.anomalies import UNKNOWN, KeptAnomaly, places_of
 from dicom_node.training.recipes.structures.detection import moved_boxes
 
 
@@ -150,6 +151,21 @@ def test_a_placed_picture_and_its_labels_move_together(phantoms: Path) -> None:
         assert np.abs(found - expected).max() < 0.7
     assert AS_IT_IS.place(kept, 256, 192, np.random.default_rng(0))[0].shape == (192, 256)
     assert grey.shape[1] >= kept.grey.shape[1]
+
+
+def test_a_lesion_is_learned_where_it_lies() -> None:
+    whole = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
+    picture = Kept(np.zeros((64, 64), np.uint8), (1.0, 1.0))
+
+    def places(lesion: tuple[float, float, float, float] | None, shown: int) -> list[list[int]]:
+        return places_of(KeptAnomaly(picture, lesion, shown, shown, 0), whole, 64, 48).tolist()
+
+    assert places((16, 0, 48, 30), 2) == [[0, 2, 2, 0], [0, 2, 2, 0], [0, 0, 0, 0]]
+    assert places((33, 33, 38, 38), 3) == [[0] * 4, [0] * 4, [0, 0, 3, 0]]  # between the centres of places
+    assert places(None, 0) == [[0] * 4] * 3
+    assert places(None, 2) == [[UNKNOWN] * 4] * 3  # a real anomaly: nobody knows where
+    half = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
+    assert places_of(KeptAnomaly(picture, (32, 0, 96, 60), 2, 2, 0), half, 64, 48).tolist()[0] == [0, 2, 2, 0]
 
 
 def test_a_mirrored_box_is_still_a_box() -> None:
