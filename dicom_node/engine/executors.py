@@ -82,13 +82,21 @@ class _HeldOnServer(Held):
                 return
         except DBAPIError:
             self.release()
+        deadline = time.monotonic() + PATIENCE_S
+        while not self._taken_again():
+            if time.monotonic() > deadline:
+                raise LockLost(f"the lock on {self._name} was lost and another process has it")
+            time.sleep(0.05)
+
+    def _taken_again(self) -> bool:
         try:
-            if self.acquire():
-                return
+            taken = self.acquire()
         except DBAPIError:
-            self.release()  # the server is away, and nobody else can have the lock meanwhile; look again later
-            return
-        raise LockLost(f"the lock on {self._name} was lost and another process has it")
+            taken = True  # the server is away, and nobody else can have the lock meanwhile; look again later
+            self.release()
+        if not taken:
+            self.release()
+        return taken
 
     def release(self) -> None:
         if self._connection is not None:

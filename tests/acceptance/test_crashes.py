@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import signal
+import sqlite3
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -285,3 +288,36 @@ def send_half(association: Association, file: Path) -> None:
     for piece in pieces[: len(pieces) // 2]:
         association.dul.send_pdu(piece)
     time.sleep(0.5)
+
+
+def test_a_death_between_the_objects_files_and_their_rows(place: Place) -> None:
+    uid, files = place.study()
+    folder = place.node.folder / "var" / "results" / hashlib.sha256(uid.encode()).hexdigest()[:16]
+    push(place.node.port, files)
+    analyses(place, uid)
+    with closing(sqlite3.connect(place.node.folder / "var" / "node.sqlite", timeout=30, isolation_level=None)) as held:
+        held.execute("BEGIN IMMEDIATE")  # the files may be written, the rows may not
+        wait_until(lambda: list(folder.rglob("*.dcm")), 45, "the first file of an answer")
+        os.kill(place.node.pid_of("analysis-0"), signal.SIGKILL)
+        assert place.node.ask("SELECT count(*) FROM analyses WHERE study_instance_uid = ?", uid) == [(0,)]
+        held.execute("ROLLBACK")
+    place.check(uid, [sop_uid_of(file) for file in files])
+    named = place.node.ask("SELECT path FROM results WHERE path LIKE ?", f"results/{folder.name}/%")
+    assert {f"results/{file.relative_to(folder.parent)}" for file in folder.rglob("*.dcm")} == {row[0] for row in named}
+
+
+def test_a_death_before_a_late_generation_closes(place: Place) -> None:
+    uid, files = place.study()
+    push(place.node.port, files[:-1])
+    place.check(uid, [sop_uid_of(file) for file in files[:-1]])
+    push(place.node.port, files[-1:])
+    place.node.wait_for_change(uid, "receiving", 2, time.monotonic() + 10)
+    place.crash("everything")
+    study = place.node.wait_for(uid, generation=2)
+    assert study["instances"] == len(files)
+    versions = place.node.ask("SELECT generation, version FROM analyses WHERE study_instance_uid = ?", uid)
+    assert sorted(versions) == [(1, 1), (2, 2)]
+    new = place.node.reports(uid, 2)
+    assert {name for report in new for name in evidence_of(report)} == {sop_uid_of(file) for file in files}
+    made = {result["sop_instance_uid"] for result in study["results"]}
+    assert made <= {held for held, ds in place.pacs.held.items() if ds.StudyInstanceUID == uid}

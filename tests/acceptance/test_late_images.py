@@ -146,10 +146,7 @@ def test_a_dead_destination_delays_nobody_else_and_gets_everything_when_it_is_ba
         assert "nobody listens there" in str(delivery["error"])
         assert datetime.fromisoformat(str(delivery["next_attempt_at"])) > datetime.now(UTC)
     assert place.node.study(uid)["state"] == "analysed"  # not delivered: one destination has nothing yet
-    # The operator gives up waiting, the destination comes back, the operator orders another try.
-    done("study", "cancel", uid, "--reason", "its PACS is away", "--config", place.node.config)
-    assert {d["state"] for d in lane("second")} == {"failed"}
-    assert place.node.study(uid)["state"] == "failed"
+    # The destination comes back, hours before its turn: the operator brings the next attempt forward.
     with FakePacs(ae_title="AWAY", port=dead_destination) as second:
         said = done("delivery", "retry", "--config", place.node.config)
         assert f"{len(waiting)} deliveries" in said
@@ -157,6 +154,25 @@ def test_a_dead_destination_delays_nobody_else_and_gets_everything_when_it_is_ba
         assert set(second.held) == {str(d["sop_instance_uid"]) for d in waiting}
         assert not second.transactions
     assert {d["state"] for d in lane("second")} == {"sent"}
+
+
+def test_what_a_person_gave_up_is_not_sent_when_its_destination_is_back(place: Place, dead_destination: int) -> None:
+    uid, files = place.study("given up")
+    push(place.node.port, files[:1])
+    place.node.wait_for_change(uid, "analysed", 1, time.monotonic() + 60)
+
+    def of_second() -> list[dict[str, object]]:
+        listed = place.node.json("delivery", "list")
+        return [d for d in listed if d["study_instance_uid"] == uid and d["destination"] == "second"]
+
+    wait_until(lambda: of_second() and all(d["attempts"] for d in of_second()), 30, "an attempt at the second")
+    done("study", "cancel", uid, "--reason", "its PACS is away", "--config", place.node.config)
+    assert {d["state"] for d in of_second()} == {"cancelled"}
+    assert place.node.study(uid)["state"] == "failed"
+    with FakePacs(ae_title="AWAY", port=dead_destination) as second:
+        assert "0 deliveries" in done("delivery", "retry", "--config", place.node.config)
+        time.sleep(2)
+        assert not second.held
 
 
 def test_what_a_destination_refuses_for_good_is_a_dead_letter_with_its_words(place: Place) -> None:

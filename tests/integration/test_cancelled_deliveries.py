@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from dicom_node.store.tables import DeliveryRow
 
 
 @pytest.fixture
-def world(tmp_path: Path, database_url: str) -> World:
+def world(tmp_path: Path, database_url: str) -> Iterator[World]:
     world = World(tmp_path, url=database_url)
     world.deliverable(2)
-    return world
+    yield world
+    world.database.close()
 
 
 def states(world: World) -> list[tuple[int, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -283,3 +284,29 @@ def test_a_lock_survives_the_loss_of_its_connection_unless_another_took_it(
         cut_connections()
         with hold(locks, "io-0"), pytest.raises(LockLost, match="io-0"):
             held.check()
+
+
+def test_a_probe_at_the_moment_of_the_loss_takes_nobodys_name(
+    bench_of: Callable[[str], Bench], postgresql_url: str
+) -> None:
+    bench = bench_of(postgresql_url)
+    locks = open_locks(bench.url, bench.folder)
+    taken, gone = threading.Event(), threading.Event()
+
+    def probe() -> None:
+        with hold(locks, "io-0"):
+            taken.set()
+            gone.wait(0.5)
+
+    with hold(locks, "io-0") as held:
+        with bench.database.engine.connect() as connection:
+            connection.execute(
+                text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted")
+            )
+        prober = threading.Thread(target=probe)
+        prober.start()
+        assert taken.wait(5)
+        held.check()  # waits for the probe to end
+        assert locks.is_alive("io-0")
+        gone.set()
+        prober.join(5)
