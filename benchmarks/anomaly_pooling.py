@@ -35,9 +35,10 @@ class AttentionPooling(nn.Module):
         self.score = nn.Sequential(nn.Linear(features, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
         self.classes = nn.Linear(features, classes)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Features of a patient's images (images, features) to logits (classes,)."""
-        logits: Tensor = self.classes((self.score(images).softmax(dim=0) * images).sum(dim=0))
+    def forward(self, images: Tensor, there: Tensor) -> Tensor:
+        """Features (patients, images, features), and which of them there are, to logits (patients, classes)."""
+        weights = self.score(images).masked_fill(~there[:, :, None], -torch.inf).softmax(dim=1)
+        logits: Tensor = self.classes((weights * images).sum(dim=1))
         return logits
 
 
@@ -55,18 +56,21 @@ class Patients:
         members = [np.flatnonzero(owner == number) for number in range(len(owners))]
         self.true = np.array([task.class_names.index(examples[of_patient[0]].label) for of_patient in members])
         self.probabilities = [probabilities[of_patient] for of_patient in members]
-        self.features = [torch.from_numpy(features[of_patient]) for of_patient in members]
+        each = [torch.from_numpy(features[of_patient]) for of_patient in members]
+        self.features = nn.utils.rnn.pad_sequence(each, batch_first=True)
+        most = torch.arange(self.features.shape[1])
+        self.there = most[None] < torch.tensor([len(of_patient) for of_patient in members])[:, None]
 
 
 def learned(train: Patients, classes: int) -> AttentionPooling:
     """Train attention on patients."""
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
-    net = AttentionPooling(train.features[0].shape[1], classes)
+    net = AttentionPooling(train.features.shape[2], classes)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=0.01)
     for _ in range(STEPS):
         chosen = rng.choice(len(train.true), size=PATIENTS)
-        logits = torch.stack([net(train.features[i]) for i in chosen])
+        logits = net(train.features[chosen], train.there[chosen])
         loss = nn.functional.cross_entropy(logits, torch.from_numpy(train.true[chosen]))
         optimiser.zero_grad()
         loss.backward()
@@ -87,7 +91,7 @@ def main() -> None:
     ways = {name: [pooled(p) for p in valid.probabilities] for name, pooled in POOLINGS.items()}
     net = learned(train, len(task.class_names))
     with torch.inference_mode():
-        ways["learned attention"] = [net(images).double().softmax(-1).numpy() for images in valid.features]
+        ways["learned attention"] = list(net(valid.features, valid.there).double().softmax(-1).numpy())
     print(f"{len(valid.true)} simulated patients of the validation split")
     print("| pooling | patient accuracy | mean AUROC | mean -log p of the class |")
     print("|---|---|---|---|")
