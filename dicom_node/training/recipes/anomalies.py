@@ -64,8 +64,8 @@ class AnomaliesRecipe(Recipe[AnomalyExample]):
 
     task = "anomalies"
     network = "resnet34"
-    epochs = 14
-    draws = 1320
+    epochs = 40
+    draws = 1440
     batch_size = 24
     learning_rate = 8e-4
     weight_decay = 0.03
@@ -74,7 +74,7 @@ class AnomaliesRecipe(Recipe[AnomalyExample]):
     simulated_share = 0.8
     simulated: ClassVar[Mapping[str, int]] = {"brain_anomalies": 4000}
     validates_on_simulated = True
-    better = "patient_accuracy_mean"
+    better = "patient_accuracy_top_mean"
 
     def read(self, data_dir: Path) -> Sequence[AnomalyExample]:
         """Read the pictures whose label is one of the classes, and heads of the other sets."""
