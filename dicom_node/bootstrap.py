@@ -185,9 +185,10 @@ def installed_tasks() -> list[str]:
     return sorted(names, key=lambda name: name != "planes")
 
 
-def load_examiner(config: Config) -> Any:
+def load_examiner(config: Config, *, explain: bool = False) -> Any:
     """Load the configured tasks; one whose model is missing is reported in every answer instead.
 
+    :param explain: whether the plane of each reported frame comes with a heat map too, as anomalies do always.
     :raises ModelError: when the gate is missing, or a model is there but cannot be used.
     """
     from dicom_node.inference.device import choose_device  # noqa: PLC0415
@@ -202,7 +203,8 @@ def load_examiner(config: Config) -> Any:
             missing[name] = f"no model for the task {name} is installed"
             logger.warning(missing[name])
             continue
-        tasks[name] = load_task(name, MODELS, device, **config.analysis.options(name))
+        options = config.analysis.options(name) | ({"explain": True} if explain and name == "planes" else {})
+        tasks[name] = load_task(name, MODELS, device, **options)
         algorithms.append(Manifest.read(MODELS / name).algorithm())
     size = config.analysis.batch_size
     batch = size if size != "auto" else GPU_BATCH if device.startswith("cuda") else CPU_BATCH

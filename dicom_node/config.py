@@ -115,7 +115,7 @@ class Analysis(Section):
     max_frames_per_cine: Annotated[int, Field(ge=1, le=10000)] = 64
     detector: Literal["yolo11", "swin", "both"] = "yolo11"
 
-    def options(self, task: str) -> dict[str, str]:
+    def options(self, task: str) -> dict[str, object]:
         """Give what a task is loaded with."""
         return {"detector": self.detector} if task == "structures" else {}
 

@@ -25,6 +25,9 @@ def analyse(
     files: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Where the reports, captures and previews go.")],
     config_path: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; defaults without.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Also show, as heat maps, what spoke for the plane of each frame.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Analyse DICOM files offline: DICOM in; reports, captures and PNG previews out."""
@@ -36,7 +39,7 @@ def analyse(
     path = config_path or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     settings = load_config(path) if path else Config()
     with console.status("analysing"):
-        answers = analyse_files(files, out, load_examiner(settings), settings, datetime.now(UTC))
+        answers = analyse_files(files, out, load_examiner(settings, explain=explain), settings, datetime.now(UTC))
     if as_json:
         print_json([answer.as_json() for answer in answers])
         return

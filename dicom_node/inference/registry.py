@@ -11,11 +11,10 @@ from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.task import Task
 
 
-def load_task(name: str, models_dir: Path, device: str = "auto", **options: str) -> Task:
+def load_task(name: str, models_dir: Path, device: str = "auto", **options: object) -> Task:
     """Load a task: its manifest, its weights (checked by SHA-256) and its module ``dicom_node.tasks.<name>``.
 
-    The module's place follows from the name, and is never read from the manifest. ``options`` are the task's own, as
-    ``config.yaml`` gives them.
+    The module's place follows from the name, and is never read from the manifest. ``options`` are the task's own.
 
     :raises ModelError: no such task, or its manifest or weights cannot be used.
     """

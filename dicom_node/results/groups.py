@@ -151,7 +151,8 @@ class GroupWriter:
             source_images=self._sources(finding.frames),
         )
         for heat_map, capture in self.explanations:
-            if (heat_map.task, heat_map.name, heat_map.value) == (finding.task, finding.name, finding.value):
+            same = (heat_map.task, heat_map.name, heat_map.value) == (finding.task, finding.name, finding.value)
+            if same and heat_map.frame in finding.frames:
                 name, contains = coded(codes.VISUAL_EXPLANATION), RelationshipTypeValues.CONTAINS
                 shown = ImageContentItem(name, capture.SOPClassUID, capture.SOPInstanceUID, relationship_type=contains)
                 group[0].ContentSequence.append(shown)

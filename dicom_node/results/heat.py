@@ -34,7 +34,7 @@ def heat_overlay(frame: Frame, heat_map: HeatMap) -> Picture:
     page.write_block(
         [
             (f"{heat_map.value.meaning}  {100 * heat_map.probability:.0f} % in this frame", TEXT),
-            (f"{heat_map.method}: what spoke for it, not the outline of a lesion", TEXT),
+            (f"{heat_map.method}: what spoke for it, not an outline of anything", TEXT),
         ]
     )
     return page.picture

@@ -38,7 +38,6 @@ class Recipe(ABC, Generic[Kind]):
     simulated_seed: ClassVar[int] = 5
     validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
     seed: ClassVar[int] = 7
-    better: ClassVar[str]  #: the validation figure to watch; higher is better
 
     def prepare(
         self, data_dir: Path, simulated_dir: Path | None, run_dir: Path, models_dir: Path | None, device: str

@@ -1,8 +1,8 @@
 """Which anomaly of the central nervous system a fetus shows, from all suitable frames of a study.
 
-ResNet34 gives each frame its class probabilities; they are pooled to the patient. Heat maps are Grad-CAM (Selvaraju et
-al., ICCV 2017) on the fourth layer. Neither finds what the frames do not show: an answer of "normal" is about the
-frames, and rachischisis is hardly ever visible on those that the gate lets through.
+ResNet34 gives each frame its class probabilities; they are pooled to the patient. Heat maps are of the fourth layer.
+Neither finds what the frames do not show: an answer of "normal" is about the frames, and rachischisis is hardly ever
+visible on those that the gate lets through.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.anomalies.pooling import POOLINGS
 
 if TYPE_CHECKING:
-    from dicom_node.tasks.anomalies.attention import Attention
+    from dicom_node.inference.attention import Attention
     from dicom_node.tasks.anomalies.net import AnomaliesNet
 
 NETWORK = "resnet34"
@@ -43,14 +43,14 @@ def load(manifest: Manifest, device: str) -> Task:
 
     :raises ModelError: the manifest's classes or the weights are not those of the network.
     """
-    from dicom_node.tasks.anomalies.attention import Attention  # noqa: PLC0415
+    from dicom_node.inference.attention import Attention  # noqa: PLC0415
     from dicom_node.tasks.anomalies.net import ANOMALIES, AnomaliesNet  # noqa: PLC0415
 
     if tuple(value.name for value in manifest.output(OUTPUT).values) != ANOMALIES:
         raise ModelError(f"{manifest.folder}: the values of {OUTPUT} are not the network's, in its order: {ANOMALIES}")
     net = AnomaliesNet()
     load_weights(net, manifest.weights_path(NETWORK), device)
-    return Anomalies(manifest, net, Attention(net), device)
+    return Anomalies(manifest, net, Attention(*net.head), device)
 
 
 class Anomalies:
@@ -152,5 +152,5 @@ class Anomalies:
             value_name=value.name,
             probability=float(probabilities[anomaly]),
             values=tuple(tuple(round(float(x), 3) for x in row) for row in heat),
-            method="Grad-CAM",
+            method=self._attention.method,
         )

@@ -6,7 +6,6 @@ from torch import Tensor, nn
 from torchvision.models import resnet34
 
 ANOMALIES = ("normal", "anencephaly", "encephalocele", "holoprosencephaly", "rachischisis")
-STRIDE = 32  #: pixels of the input per place of the last features
 PLACE = 16  #: pixels of the input per place of the third layer's features
 
 
@@ -25,7 +24,7 @@ class AnomaliesNet(nn.Module):
         self.stem = nn.Sequential(grey, whole.bn1, whole.relu, whole.maxpool)
         self.layers = nn.Sequential(whole.layer1, whole.layer2, whole.layer3, whole.layer4)
         self.places = nn.Conv2d(256, len(ANOMALIES), kernel_size=1)
-        self.head = nn.Sequential(nn.Identity(), whole.avgpool, nn.Flatten(), whole.fc)
+        self.head = nn.Sequential(whole.avgpool, nn.Flatten(), whole.fc)
 
     def features(self, grey: Tensor) -> Tensor:
         """Give what the fourth layer sees (batch, 512, height / 32, width / 32)."""

@@ -1,4 +1,7 @@
-"""Which standard plane a frame shows: the gate before the other tasks."""
+"""Which standard plane a frame shows: the gate before the other tasks.
+
+With ``explain``, each frame also comes with a heat map of what spoke for its plane.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain.finding import Classification, Finding, NotAssessable
+from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.frame import Frame
 from dicom_node.errors import ModelError
 from dicom_node.inference.batching import batches
@@ -18,6 +21,7 @@ from dicom_node.inference.task import Task
 from dicom_node.inference.weights import load_weights
 
 if TYPE_CHECKING:
+    from dicom_node.inference.attention import Attention
     from dicom_node.tasks.planes.net import PlanesNet
 
 NETWORK = "efficientnet_lite0"
@@ -25,11 +29,12 @@ BATCH = 16
 BRAIN_PLANE_FLOOR = 0.5  #: below this probability no brain plane is named
 
 
-def load(manifest: Manifest, device: str) -> Task:
+def load(manifest: Manifest, device: str, *, explain: bool = False) -> Task:
     """Make the task. torch is imported here, and not before.
 
     :raises ModelError: the manifest's classes or the weights are not those of the network.
     """
+    from dicom_node.inference.attention import Attention  # noqa: PLC0415
     from dicom_node.tasks.planes.net import BRAIN_PLANES, PLANES, PlanesNet  # noqa: PLC0415
 
     for name, classes in (("plane", PLANES), ("brain_plane", BRAIN_PLANES)):
@@ -37,7 +42,7 @@ def load(manifest: Manifest, device: str) -> Task:
             raise ModelError(f"{manifest.folder}: the values of {name} are not the network's, in its order: {classes}")
     net = PlanesNet()
     load_weights(net, manifest.weights_path(NETWORK), device)
-    return Planes(manifest, net, device)
+    return Planes(manifest, net, Attention(net.pool, net.perceptron, net.planes), device, explain=explain)
 
 
 class Planes:
@@ -45,12 +50,16 @@ class Planes:
 
     name = "planes"
 
-    def __init__(self, manifest: Manifest, net: PlanesNet, device: str) -> None:
+    def __init__(
+        self, manifest: Manifest, net: PlanesNet, attention: Attention, device: str, *, explain: bool = False
+    ) -> None:
         self._plane = manifest.output("plane")
         self._brain_plane = manifest.output("brain_plane")
         self._size = manifest.input_size(NETWORK)
         self._net = net
+        self._attention = attention
         self._device = device
+        self._explain = explain
 
     @property
     def plane_names(self) -> tuple[str, ...]:
@@ -75,11 +84,14 @@ class Planes:
         """Classify frames, in order."""
         findings: list[Finding] = []
         for batch in batches(frames, BATCH):
-            for frame, planes, brain_planes in zip(batch, *self.probabilities(batch), strict=True):
-                plane = _classification(frame, self._plane, planes)
+            planes, brain_planes, features = self.look(batch)
+            for frame, of_plane, of_brain_plane in zip(batch, planes, brain_planes, strict=True):
+                plane = _classification(frame, self._plane, of_plane)
                 findings.append(plane)
                 if plane.value_name == "brain":
-                    findings.append(self._brain_plane_of(frame, brain_planes))
+                    findings.append(self._brain_plane_of(frame, of_brain_plane))
+            if self._explain:
+                findings.extend(self._heat_maps(batch, planes, features))
         return findings
 
     def _brain_plane_of(self, frame: Frame, probabilities: npt.NDArray[np.float64]) -> Finding:
@@ -88,17 +100,48 @@ class Planes:
             return NotAssessable(self.name, frame.reference, self._brain_plane.name, reason)
         return _classification(frame, self._brain_plane, probabilities)
 
-    def probabilities(self, frames: Sequence[Frame]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Give the probabilities of the planes (frames, 7) and of the brain planes (frames, 3)."""
+    def look(
+        self, frames: Sequence[Frame]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        """Give the probabilities of the planes (frames, 7), those of the brain planes (frames, 3) and the features.
+
+        The features (frames, 1280, h, w) are what :meth:`heat` explains.
+        """
         import torch  # noqa: PLC0415
 
         grey = np.stack(
             [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
         )
         with torch.inference_mode():
-            seen = torch.from_numpy(normalised(grey))[:, None].to(self._device)
-            planes, brain_planes = self._net(seen)
-            return planes.double().softmax(-1).cpu().numpy(), brain_planes.double().softmax(-1).cpu().numpy()
+            features = self._net.features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
+            planes, brain_planes = (logits.double().softmax(-1) for logits in self._net.named(features))
+        return planes.cpu().numpy(), brain_planes.cpu().numpy(), features.cpu().numpy()
+
+    def heat(
+        self, frames: Sequence[Frame], features: npt.NDArray[np.float32], planes: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.float64]:
+        """Give what speaks for one plane in each frame, over the whole picture (frames, 24, 32), 0 to 1."""
+        return self._attention.maps(features, planes, [frame.pixels.shape for frame in frames], self._size)
+
+    def _heat_maps(
+        self, frames: Sequence[Frame], probabilities: npt.NDArray[np.float64], features: npt.NDArray[np.float32]
+    ) -> list[HeatMap]:
+        planes = probabilities.argmax(axis=1)
+        return [
+            HeatMap(
+                task=self.name,
+                frame=frame.reference,
+                name=self._plane.name,
+                value=self._plane.values[plane].concept,
+                value_name=self._plane.values[plane].name,
+                probability=float(given[plane]),
+                values=tuple(tuple(round(float(x), 3) for x in row) for row in heat),
+                method=self._attention.method,
+            )
+            for frame, plane, given, heat in zip(
+                frames, planes, probabilities, self.heat(frames, features, planes), strict=True
+            )
+        ]
 
 
 def _classification(frame: Frame, output: Output, probabilities: npt.NDArray[np.float64]) -> Classification:

@@ -52,7 +52,16 @@ class PlanesNet(nn.Module):
         self.planes = nn.Linear(128, len(PLANES))
         self.brain_planes = nn.Linear(128, len(BRAIN_PLANES))
 
+    def features(self, grey: Tensor) -> Tensor:
+        """Give what the backbone sees (batch, 1280, height / 32, width / 32)."""
+        seen: Tensor = self.backbone.extract_features(grey)
+        return seen
+
+    def named(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the logits of features."""
+        seen = self.perceptron(self.pool(features))
+        return self.planes(seen), self.brain_planes(seen)
+
     def forward(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        seen = self.perceptron(self.pool(self.backbone.extract_features(grey)))
-        return self.planes(seen), self.brain_planes(seen)
+        return self.named(self.features(grey))

@@ -3,36 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from dicom_node.domain.frame import Frame
 from dicom_node.inference.batching import batches
 from dicom_node.tasks.anomalies import FLOOR, NORMAL, Anomalies
-from dicom_node.tasks.biometry.geometry import Ellipse
 from dicom_node.training import metrics
-from dicom_node.training.datasets import AnomalyExample, Picture, read_anomalies, read_biometry
-from dicom_node.training.export import seen_by
+from dicom_node.training.attention import Looked, attention_in, looked, looked_at_heads
+from dicom_node.training.datasets import AnomalyExample, read_anomalies
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
 
 SIMULATED = {"brain_anomalies": 900}
 DATASET = "brain_anomalies"
-HEADS = "head_circumference"
 OTHER = -1  #: an anomaly that is none of the classes
-
-
-@dataclass(frozen=True, slots=True)
-class Looked:
-    """How much of a heat map lies where something is known to be, and how much of the picture that place is."""
-
-    group: str
-    heat: float
-    area: float
 
 
 def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
@@ -47,15 +35,15 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     task: Anomalies = loaded("anomalies", Anomalies, models_dir, device)
     images, lesions = _look(examples, task)
     figures = _of_patients(examples, images, task)
-    figures |= _of_attention("lesion", lesions)
-    if kind == "real" and (data_dir / HEADS).is_dir():
-        figures |= _of_attention("head", _heads(data_dir, folder, task))
+    figures |= attention_in("lesion", lesions)
+    if kind == "real":
+        figures |= attention_in("head", looked_at_heads(data_dir, folder, partial(_heat_of_found, task)))
     return Outcome(kind, figures, {"labels": _counts(examples)})
 
 
 def _look(examples: Sequence[AnomalyExample], task: Anomalies) -> tuple[Values, list[Looked]]:
     """Give each picture's probabilities (n, 5), and what is looked at where a lesion is known."""
-    probabilities, looked = [], []
+    probabilities, lesions = [], []
     for batch in batches(examples, BATCH):
         frames = [frame_of(example.picture) for example in batch]
         images, features = task.look(frames)
@@ -66,45 +54,13 @@ def _look(examples: Sequence[AnomalyExample], task: Anomalies) -> tuple[Values, 
             if example.lesion is not None:
                 x0, y0, x1, y1 = example.lesion
                 corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-                looked.append(_looked(example.picture, frame, one, corners))
-    return np.concatenate(probabilities), looked
+                lesions.append(looked(example.picture, frame, one, corners))
+    return np.concatenate(probabilities), lesions
 
 
-def _heads(data_dir: Path, folder: Path, task: Anomalies) -> list[Looked]:
-    """Look at heads whose outline is known, and at what speaks for the class that is found on them."""
-    seen = seen_by(folder)
-    heads = [
-        (example.picture, example.shape)
-        for example in read_biometry(data_dir)
-        if example.picture.group.startswith(f"{HEADS}/")
-        and example.picture.group not in seen
-        and isinstance(example.shape, Ellipse)
-    ]
-    looked = []
-    for batch in batches(heads, BATCH):
-        frames = [frame_of(picture) for picture, _ in batch]
-        images, features = task.look(frames)
-        for (picture, shape), frame, one in zip(
-            batch, frames, task.heat(frames, features, images.argmax(axis=1)), strict=True
-        ):
-            looked.append(_looked(picture, frame, one, shape.outline(128)))
-    return looked
-
-
-def _looked(picture: Picture, frame: Frame, heat: Values, outline: Values) -> Looked:
-    place = np.zeros(frame.pixels.shape[:2], dtype=np.float32)
-    cv2.fillPoly(place, [np.rint(outline).astype(np.int32)], 1.0)
-    share = cv2.resize(place, heat.shape[::-1], interpolation=cv2.INTER_AREA)
-    total = float(heat.sum())
-    return Looked(picture.group, float((heat * share).sum()) / total if total else 0.0, float(share.mean()))
-
-
-def _of_attention(place: str, looked: Sequence[Looked]) -> Figures:
-    if not looked:
-        return {}
-    groups = [one.group for one in looked]
-    heat, area = (np.array([getattr(one, name) for one in looked]) for name in ("heat", "area"))
-    return {f"attention_in_{place}": figure(groups, _mean, heat), f"{place}_area": figure(groups, _mean, area)}
+def _heat_of_found(task: Anomalies, frames: Sequence[Frame]) -> Values:
+    images, features = task.look(frames)
+    return task.heat(frames, features, images.argmax(axis=1))
 
 
 def _of_patients(examples: Sequence[AnomalyExample], images: Values, task: Anomalies) -> Figures:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from dicom_node.domain.frame import Frame
 from dicom_node.inference.batching import batches
 from dicom_node.tasks.planes import Planes
 from dicom_node.training import metrics
+from dicom_node.training.attention import attention_in, looked_at_heads
 from dicom_node.training.datasets import PlaneExample, grey_image, read_planes
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
@@ -26,10 +29,7 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     scores, brain_scores = (
         np.concatenate(part)
         for part in zip(
-            *(
-                task.probabilities([frame_of(example.picture) for example in batch])
-                for batch in batches(examples, BATCH)
-            ),
+            *(task.look([frame_of(example.picture) for example in batch])[:2] for batch in batches(examples, BATCH)),
             strict=True,
         )
     )
@@ -61,7 +61,14 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
         add("reject_auc", in_set & (in_scope | rejected), metrics.auc, rejected, rejecting)
     add("head_circumference_is_brain", dataset == "head_circumference", metrics.accuracy, true, found)
     add("midsagittal_head_recall", dataset == "head_structures", metrics.accuracy, true, found)
+    if kind == "real":
+        figures |= attention_in("head", looked_at_heads(data_dir, models_dir / "planes", partial(_heat_of_found, task)))
     return Outcome(kind, figures, {"parameters": float(task.parameters)})
+
+
+def _heat_of_found(task: Planes, frames: Sequence[Frame]) -> Values:
+    planes, _, features = task.look(frames)
+    return task.heat(frames, features, planes.argmax(axis=1))
 
 
 def _by_sononet(examples: Sequence[PlaneExample], data_dir: Path, classes: Sequence[str]) -> Values | None:

@@ -74,7 +74,6 @@ class AnomaliesRecipe(Recipe[AnomalyExample]):
     simulated_share = 0.8
     simulated: ClassVar[Mapping[str, int]] = {"brain_anomalies": 4000}
     validates_on_simulated = True
-    better = "patient_accuracy_top_mean"
 
     def read(self, data_dir: Path) -> Sequence[AnomalyExample]:
         """Read the pictures whose label is one of the classes, and heads of the other sets."""

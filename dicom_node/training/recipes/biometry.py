@@ -67,7 +67,6 @@ class BiometryRecipe(Recipe[BiometryExample]):
     height = 192
     simulated_share = 0.2
     simulated: ClassVar[Mapping[str, int]] = {"planes": 480}
-    better = "dice"
 
     def read(self, data_dir: Path) -> Sequence[BiometryExample]:
         """Read ellipses and landmarks."""

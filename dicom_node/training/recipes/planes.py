@@ -73,7 +73,6 @@ class PlanesRecipe(Recipe[PlaneExample]):
     height = 224
     simulated_share = 0.15
     simulated: ClassVar[Mapping[str, int]] = {"planes": 240, "head_circumference": 240, "head_structures": 240}
-    better = "accuracy"
 
     def read(self, data_dir: Path) -> Sequence[PlaneExample]:
         """Read planes and heads."""

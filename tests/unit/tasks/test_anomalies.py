@@ -11,10 +11,10 @@ import torch
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.frame import Calibration, Frame, FrameReference
+from dicom_node.inference.attention import GRID, Attention
 from dicom_node.inference.manifest import Input, Manifest, Network, Output, Value
 from dicom_node.inference.task import StudyTask
 from dicom_node.tasks.anomalies import FLOOR, POOLING, Anomalies
-from dicom_node.tasks.anomalies.attention import GRID, Attention
 from dicom_node.tasks.anomalies.net import ANOMALIES, AnomaliesNet
 from dicom_node.tasks.anomalies.pooling import POOLINGS, mean, noisy_or, top_mean
 
@@ -34,7 +34,7 @@ def task() -> Anomalies:
     net = AnomaliesNet().eval().requires_grad_(requires_grad=False)
     seen = Network(sha256="0" * 64, input=Input(width=SIZE[0], height=SIZE[1], channels=1))
     manifest = Manifest.model_construct(folder=Path(), outputs=(OUTPUT,), networks={"resnet34": seen})
-    return Anomalies(manifest, net, Attention(net), "cpu")
+    return Anomalies(manifest, net, Attention(*net.head), "cpu")
 
 
 def frame(number: int, plane: str = "brain") -> Frame:
@@ -148,7 +148,7 @@ def test_a_heat_map_lies_where_its_features_are(task: Anomalies) -> None:
     # One place of the features speaks, at column 2 of 3 and row 0 of 2: the input's right upper part.
     features = np.zeros((1, 512, 2, 3), dtype=np.float32)
     features[0, :, 0, 2] = 1.0
-    anomaly = int(task._net.head[3].weight.sum(dim=1).argmax())
+    anomaly = int(task._net.head[2].weight.sum(dim=1).argmax())
     (heat,) = task.heat([frame(1)], features, np.array([anomaly]))
     assert heat.min() == 0.0
     assert heat.max() == pytest.approx(1.0, abs=0.01)

@@ -73,7 +73,6 @@ class CategoriesRecipe(Recipe[HeadExample]):
     height = 64
     simulated_share = 0.35
     simulated: ClassVar[Mapping[str, int]] = {"structure_categories": 400}
-    better = "fused_auc"
 
     def __init__(self) -> None:
         self._tables: dict[Path, Path] = {}

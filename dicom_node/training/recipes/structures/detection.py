@@ -45,7 +45,6 @@ class DetectorRecipe(Recipe[StructureExample]):
     height = 416
     simulated_share = 0.12
     simulated: ClassVar[Mapping[str, int]] = {"head_structures": 240}
-    better = "found"
 
     def read(self, data_dir: Path) -> Sequence[StructureExample]:
         """Read boxes."""

@@ -59,7 +59,6 @@ class CropRecipe(Recipe[HeadExample]):
     height = 64
     simulated_share = 0.15
     simulated: ClassVar[Mapping[str, int]] = {"head_structures": 240}
-    better = "standard_auc"
 
     def __init__(self) -> None:
         self._tables: dict[Path, Path] = {}

@@ -1,4 +1,4 @@
-"""Where the network looked: Grad-CAM by the package of that name, laid over the whole picture."""
+"""Where a network looked: Grad-CAM (Selvaraju et al., ICCV 2017; the package of that name), over the whole picture."""
 
 from __future__ import annotations
 
@@ -10,23 +10,28 @@ import numpy.typing as npt
 import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
 
 from dicom_node.inference.letterbox import Letterbox
-from dicom_node.tasks.anomalies.net import STRIDE, AnomaliesNet
 
 GRID = (24, 32)  #: rows and columns of a map, spread over the picture
+STRIDE = 32  #: pixels of the input per place of the features
 
 
 class Attention:
     """Explains one network.
 
-    Grad-CAM needs gradients only from the logits back to the fourth layer, so it is run on the head alone, over
+    Grad-CAM needs gradients only from the logits back to the last features, so it is run on the head alone, over
     features that were made once, without gradients.
     """
 
-    def __init__(self, net: AnomaliesNet) -> None:
-        self._head = net.head
-        self._device = next(net.parameters()).device
+    method = "Grad-CAM"
+
+    def __init__(self, *head: nn.Module) -> None:
+        """Take what follows the features in a network, layer by layer, up to the logits."""
+        self._features = nn.Identity()
+        self._head = nn.Sequential(self._features, *head).eval()
+        self._device = next(self._head.parameters()).device
 
     def maps(
         self,
@@ -35,14 +40,14 @@ class Attention:
         shapes: Sequence[tuple[int, ...]],
         size: tuple[int, int],
     ) -> npt.NDArray[np.float64]:
-        """Give a map (n, 24, 32), 0 to 1, of one class for each of the features (n, 512, h, w).
+        """Give a map (n, 24, 32), 0 to 1, of one class for each of the features (n, channels, h, w).
 
         :param shapes: of the pictures, rows and columns first.
         :param size: width and height of the network's input, in which the pictures were centred.
         """
         targets = [ClassifierOutputTarget(int(kind)) for kind in classes]
         seen = torch.from_numpy(features).to(self._device).requires_grad_()
-        with torch.enable_grad(), GradCAM(self._head, [self._head[0]]) as grad_cam:
+        with torch.enable_grad(), GradCAM(self._head, [self._features]) as grad_cam:
             small = grad_cam(seen, targets)
         return np.stack([_over_picture(one, shape, size) for one, shape in zip(small, shapes, strict=True)])
 
