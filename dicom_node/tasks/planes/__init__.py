@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NETWORK = "efficientnet_lite0"
 BATCH = 16
+BRAIN = "brain"  #: the plane that has planes of its own
 BRAIN_PLANE_FLOOR = 0.5  #: below this probability no brain plane is named
 
 
@@ -88,7 +89,7 @@ class Planes:
             for frame, of_plane, of_brain_plane in zip(batch, planes, brain_planes, strict=True):
                 plane = _classification(frame, self._plane, of_plane)
                 findings.append(plane)
-                if plane.value_name == "brain":
+                if plane.value_name == BRAIN:
                     findings.append(self._brain_plane_of(frame, of_brain_plane))
             if self._explain:
                 findings.extend(self._heat_maps(batch, planes, features))
@@ -105,13 +106,24 @@ class Planes:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """Give the probabilities of the planes (frames, 7), those of the brain planes (frames, 3) and the features.
 
-        The features (frames, 1280, h, w) are what :meth:`heat` explains.
+        A brain is looked at twice, the second time at its mirror image: its planes are the hardest to tell apart. The
+        features (frames, 1280, h, w), of the first look, are what :meth:`heat` explains.
         """
-        import torch  # noqa: PLC0415
-
         grey = np.stack(
             [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
         )
+        planes, brain_planes, features = self._named(grey)
+        brains = np.flatnonzero(planes.argmax(axis=1) == self.plane_names.index(BRAIN))
+        if brains.size:
+            _, mirrored, _ = self._named(np.ascontiguousarray(grey[brains, :, ::-1]))
+            brain_planes[brains] = (brain_planes[brains] + mirrored) / 2
+        return planes, brain_planes, features
+
+    def _named(
+        self, grey: npt.NDArray[np.uint8]
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float32]]:
+        import torch  # noqa: PLC0415
+
         with torch.inference_mode():
             features = self._net.features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
             planes, brain_planes = (logits.double().softmax(-1) for logits in self._net.named(features))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -13,8 +15,11 @@ from dicom_node.domain.finding import Classification, HeatMap
 from dicom_node.domain.frame import Calibration, Frame, FrameReference
 from dicom_node.inference.attention import GRID, Attention
 from dicom_node.inference.manifest import Input, Manifest, Network, Output, Value
+from dicom_node.inference.registry import load_task
 from dicom_node.tasks.planes import Planes
 from dicom_node.tasks.planes.net import BRAIN_PLANES, PLANES, PlanesNet
+
+ROOT = Path(__file__).parents[3]
 
 
 def output(name: str, classes: tuple[str, ...]) -> Output:
@@ -56,3 +61,18 @@ def test_an_explanation_changes_no_answer(net: PlanesNet) -> None:
     frames = [frame(1), frame(2)]
     explained = [one for one in gate(net, explain=True).predict(frames) if not isinstance(one, HeatMap)]
     assert explained == gate(net, explain=False).predict(frames)
+
+
+def test_the_planes_of_a_brain_are_those_of_both_its_views() -> None:
+    task = load_task("planes", ROOT / "models", "cpu")
+    assert isinstance(task, Planes)
+
+    def both_views(name: str) -> np.ndarray:
+        pixels = cv2.imread(str(ROOT / "tests" / "tasks" / "pictures" / name))
+        assert pixels is not None
+        seen = [np.asarray(view, dtype=np.uint8) for view in (pixels, np.ascontiguousarray(pixels[:, ::-1]))]
+        return task.look([replace(frame(1), pixels=view) for view in seen])[1]
+
+    brain, femur = both_views("brain.jpg"), both_views("femur.jpg")
+    assert brain[0] == pytest.approx(brain[1], abs=1e-4)
+    assert femur[0] != pytest.approx(femur[1], abs=1e-3)
