@@ -1,6 +1,6 @@
 """Which anomaly of the central nervous system a fetus shows, from all suitable frames of a study.
 
-ResNet34 gives each frame its class probabilities; they are pooled to the patient. Heat maps are of the fourth layer.
+ResNet34 gives each frame its class probabilities; they are pooled to the patient. Heat maps are of the third layer.
 Neither finds what the frames do not show: an answer of "normal" is about the frames, and rachischisis is hardly ever
 visible on those that the gate lets through.
 """
@@ -44,13 +44,14 @@ def load(manifest: Manifest, device: str) -> Task:
     :raises ModelError: the manifest's classes or the weights are not those of the network.
     """
     from dicom_node.inference.attention import Attention  # noqa: PLC0415
-    from dicom_node.tasks.anomalies.net import ANOMALIES, AnomaliesNet  # noqa: PLC0415
+    from dicom_node.tasks.anomalies.net import ANOMALIES, PLACE, AnomaliesNet  # noqa: PLC0415
 
     if tuple(value.name for value in manifest.output(OUTPUT).values) != ANOMALIES:
         raise ModelError(f"{manifest.folder}: the values of {OUTPUT} are not the network's, in its order: {ANOMALIES}")
     net = AnomaliesNet()
     load_weights(net, manifest.weights_path(NETWORK), device)
-    return Anomalies(manifest, net, Attention(*net.head), device)
+    attention = Attention(net.layers[3], *net.head, method="HiResCAM", stride=PLACE)
+    return Anomalies(manifest, net, attention, device)
 
 
 class Anomalies:
@@ -104,7 +105,7 @@ class Anomalies:
         return [answer, *maps]
 
     def look(self, frames: Sequence[Frame]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
-        """Give the probabilities (frames, 5) and the features (frames, 512, h, w) that :meth:`heat` explains."""
+        """Give the probabilities (frames, 5) and the features (frames, 256, h, w) that :meth:`heat` explains."""
         import torch  # noqa: PLC0415
 
         grey = np.stack(
@@ -112,7 +113,7 @@ class Anomalies:
         )
         with torch.inference_mode():
             features = self._net.features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
-            probabilities = self._net.head(features).double().softmax(-1)
+            probabilities = self._net.named(features).double().softmax(-1)
         return probabilities.cpu().numpy(), features.cpu().numpy()
 
     def heat(

@@ -27,16 +27,20 @@ class AnomaliesNet(nn.Module):
         self.head = nn.Sequential(whole.avgpool, nn.Flatten(), whole.fc)
 
     def features(self, grey: Tensor) -> Tensor:
-        """Give what the fourth layer sees (batch, 512, height / 32, width / 32)."""
-        seen: Tensor = self.layers(self.stem(grey))
+        """Give what the third layer sees (batch, 256, height / 16, width / 16)."""
+        seen: Tensor = self.layers[:3](self.stem(grey))
         return seen
+
+    def named(self, features: Tensor) -> Tensor:
+        """Give the logits of features."""
+        logits: Tensor = self.head(self.layers[3](features))
+        return logits
 
     def with_places(self, grey: Tensor) -> tuple[Tensor, Tensor]:
         """Give the logits of pictures (batch, 5) and of their places (batch, 5, height / 16, width / 16)."""
-        middle = self.layers[:3](self.stem(grey))
-        return self.head(self.layers[3](middle)), self.places(middle)
+        features = self.features(grey)
+        return self.named(features), self.places(features)
 
     def forward(self, grey: Tensor) -> Tensor:
         """See the class."""
-        logits: Tensor = self.head(self.features(grey))
-        return logits
+        return self.named(self.features(grey))

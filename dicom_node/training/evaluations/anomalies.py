@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +26,8 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     """Measure patients: the classes where they are known, and normal against every anomaly there is.
 
     A real picture of an anomaly without a patient is a patient of its own. Classes are compared without the floor
-    below which the node names none; ``assessable`` is the share that reaches it. Energy of heat maps (Grad-CAM of the
-    true class, for heads of the class found) is compared with the area in which it could lie.
+    below which the node names none; ``assessable`` is the share that reaches it. Energy of heat maps (of the
+    true class, on real heads of the likeliest anomaly) is compared with the area in which it could lie.
     """
     folder = models_dir / "anomalies"
     examples, kind = unseen(read_anomalies(data_dir), folder)
@@ -37,7 +36,7 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     figures = _of_patients(examples, images, task)
     figures |= attention_in("lesion", lesions)
     if kind == "real":
-        figures |= attention_in("head", looked_at_heads(data_dir, folder, partial(_heat_of_found, task)))
+        figures |= _of_heads(data_dir, folder, task)
     return Outcome(kind, figures, {"labels": _counts(examples)})
 
 
@@ -58,9 +57,20 @@ def _look(examples: Sequence[AnomalyExample], task: Anomalies) -> tuple[Values, 
     return np.concatenate(probabilities), lesions
 
 
-def _heat_of_found(task: Anomalies, frames: Sequence[Frame]) -> Values:
-    images, features = task.look(frames)
-    return task.heat(frames, features, images.argmax(axis=1))
+def _of_heads(data_dir: Path, folder: Path, task: Anomalies) -> Figures:
+    """Look at real heads: how many look normal, and where the network sees what speaks most for an anomaly."""
+    normal: list[bool] = []
+
+    def heat_of(frames: Sequence[Frame]) -> Values:
+        images, features = task.look(frames)
+        normal.extend(images.argmax(axis=1) == NORMAL)
+        return task.heat(frames, features, 1 + images[:, 1:].argmax(axis=1))
+
+    heads = looked_at_heads(data_dir, folder, heat_of)
+    if not heads:
+        return {}
+    groups = [head.group for head in heads]
+    return {"heads_called_normal": figure(groups, _mean, np.array(normal)), **attention_in("head", heads)}
 
 
 def _of_patients(examples: Sequence[AnomalyExample], images: Values, task: Anomalies) -> Figures:
