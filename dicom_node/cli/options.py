@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from dicom_node.dimse.peer import Peer
 from dicom_node.errors import InvalidIdentifier
 
 console = Console()
+WIDE = 200  #: columns of a listing that goes to a file or another program, whose width nobody knows
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", help="The configuration file.", envvar="DICOM_NODE_CONFIG", show_default=True)
@@ -35,10 +37,10 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
         table.add_column(column, overflow="fold")  # a UID that is cut cannot be copied
     for row in rows:
         table.add_row(*("" if cell is None else str(cell) for cell in row))
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print(f"{title}: none")
+    listing = Console()
+    if not listing.is_terminal and "COLUMNS" not in os.environ:
+        listing.width = WIDE
+    listing.print(table if table.row_count else f"{title}: none")
 
 
 def parse_peer(text: str) -> Peer:
