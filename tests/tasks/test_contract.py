@@ -68,12 +68,13 @@ def test_codes_mean_what_the_standard_says() -> None:
             for value, (meaning, _) in codes.items():
                 meanings.setdefault((scheme, value), set()).add(meaning.casefold())
     compared = set()
-    for name, concept in ((name, concept) for name in NAMES for concept in spoken(Manifest.read(MODELS / name))):
+    said = [(task, concept) for task in NAMES for concept in spoken(Manifest.read(MODELS / task))]
+    for task, concept in said:
         assert len(concept.value) <= 16  # SH, PS3.5 section 6.2
         assert len(concept.meaning) <= 64  # LO
         if (concept.scheme, concept.value) in meanings:
             assert concept.meaning.casefold() in meanings[concept.scheme, concept.value]
-            compared.add(name)
+            compared.add(task)
         else:
             # In the standard's newer editions or SNOMED itself, but not in pydicom's tables; or ours.
             assert concept.scheme == "99FETALAI" or (concept.scheme, concept.value) in {
