@@ -250,7 +250,7 @@ def _print_answers(console: Console, studies: Sequence[Sent], config_path: Path)
     admin = bootstrap.open_admin(config_path)
     for study in studies:
         if study.state not in {"analysed", "delivered", "committed"}:
-            console.print(f"[red]{study.title}: {study.state} {study.failure or ''}[/red]")
+            console.print(f"{study.title}: {study.state} {study.failure or ''}", style="red")
             continue
         answer = admin.show_study(study.study_instance_uid)
         names = {sop_instance_uid_of(file): file.name for file in study.files}

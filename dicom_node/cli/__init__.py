@@ -10,6 +10,7 @@ import sys
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from dicom_node.cli import admin, models, offline, peers, reception, run, studies
 from dicom_node.errors import ConfigError, NodeError
@@ -31,10 +32,13 @@ def main() -> None:
     try:
         app()
     except ConfigError as error:
-        Console(stderr=True).print(
-            f"[red]the configuration cannot be used[/red]\n{error}", highlight=False, soft_wrap=True
-        )
+        _complain("the configuration cannot be used\n", error)
         sys.exit(3)
     except NodeError as error:
-        Console(stderr=True).print(f"[red]{type(error).__name__}[/red]: {error}", highlight=False, soft_wrap=True)
+        _complain(f"{type(error).__name__}: ", error)
         sys.exit(1)
+
+
+def _complain(what: str, error: NodeError) -> None:
+    said = Text(what, style="red").append(str(error), style="default")
+    Console(stderr=True).print(said, soft_wrap=True)

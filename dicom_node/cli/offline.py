@@ -47,12 +47,13 @@ def analyse(
         console.print(f"\nstudy {answer.study_instance_uid}")
         print_table(
             "Findings",
-            ["task", "what", "value", "frame", "note"],
+            ["task", "what", "value", "image", "frame", "note"],
             [
                 (
                     s["task"],
                     s["name"],
                     " ".join(str(v) for v in (s["value"], s["unit"]) if v is not None),
+                    answer.files.get(s.get("instance"), s.get("instance")),
                     s["frame"],
                     s["note"],
                 )

@@ -11,11 +11,12 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dicom_node.dimse.peer import Peer
 from dicom_node.errors import InvalidIdentifier
 
-console = Console()
+console = Console(markup=False, emoji=False)  # what others wrote is printed as it is, brackets and colons too
 WIDE = 200  #: columns of a listing that goes to a file or another program, whose width nobody knows
 
 ConfigPath = Annotated[
@@ -36,8 +37,8 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[obje
     for column in columns:
         table.add_column(column, overflow="fold")  # a UID that is cut cannot be copied
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
-    listing = Console()
+        table.add_row(*("" if cell is None else cell if isinstance(cell, Text) else str(cell) for cell in row))
+    listing = Console(markup=False, emoji=False)
     if not listing.is_terminal and "COLUMNS" not in os.environ:
         listing.width = WIDE
     listing.print(table if table.row_count else f"{title}: none")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from dicom_node.cli.options import DEFAULT_CONFIG, ConfigPath, console, parse_peer, print_table
 from dicom_node.config import load_config
@@ -62,7 +63,7 @@ def echo(
     try:
         send_echo(peer, settings.node.ae_title)
     except DeliveryError as error:
-        console.print(f"[red]no answer[/red]: {error}")
+        console.print(f"no answer: {error}", style="red")
         raise typer.Exit(1) from error
     console.print(f"{name} answered in {(time.monotonic() - begun) * 1000:.0f} ms")
 
@@ -78,7 +79,7 @@ def preflight(
     print_table(
         f"Preflight of {destination}",
         ["check", "result", "detail"],
-        [(c.what, "[green]yes[/green]" if c.good else "[red]no[/red]", c.detail) for c in checks],
+        [(c.what, Text("yes", style="green") if c.good else Text("no", style="red"), c.detail) for c in checks],
     )
     if not all(check.good for check in checks):
         raise typer.Exit(1)

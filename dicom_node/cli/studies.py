@@ -50,7 +50,7 @@ def show_study(uid: Uid, config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJs
         print_json(found)
         return
     console.print(
-        f"study {uid}: [bold]{found['state']}[/bold], generation {found['generation']}, "
+        f"study {uid}: {found['state']}, generation {found['generation']}, "
         f"{found['instances']} instances{': ' + found['error'] if found['error'] else ''}"
     )
     # A UID in each line would leave no room for the rest: images have numbers, explained below.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from itertools import chain, repeat
 
 from pydicom import Dataset
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
@@ -39,7 +40,7 @@ logger = logging.getLogger(__name__)
 HEAD_BYTES = 64 * 1024  # the identifying elements are nearly always within the first few hundred bytes
 SLOW_AFTER_S = 1.0  # an instance that takes longer to arrive holds its study open before it is there
 REPORT_ELSEWHERE_AFTER = timedelta(seconds=5)  # before that, the association that asked is tried
-WRITE_AGAIN_AFTER_S = (0.5, 2, 10, 60, 300)
+WRITE_AGAIN_AFTER_S = (0.5, 2.0, 10.0, 60.0)  #: the last one again and again
 _TRIES = 3  # of a transaction that met another receiver's or a closing (PostgreSQL only; SQLite takes turns)
 _DEADLOCK = "40P01"  # SQLSTATE: two transactions wanted each other's studies, and the server rolled this one back
 
@@ -109,9 +110,9 @@ class Intake:
         """Write down how an association ended; from here on it holds no study open.
 
         A row left open would hold its studies open for as long as this receiver lives, so a database that cannot be
-        written is tried again.
+        written is tried again until it can be. No new association is accepted meanwhile, so few threads wait here.
         """
-        for pause_s in WRITE_AGAIN_AFTER_S:
+        for pause_s in chain(WRITE_AGAIN_AFTER_S, repeat(WRITE_AGAIN_AFTER_S[-1])):
             try:
                 self._write_ending(association_id, ending)
             except SQLAlchemyError:
@@ -121,7 +122,6 @@ class Intake:
                 time.sleep(pause_s)
             else:
                 return
-        self._write_ending(association_id, ending)
 
     def _write_ending(self, association_id: int, ending: Ending) -> None:
         with self._database.write() as session:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ class OfflineAnswer:
     summary: list[dict[str, Any]]
     written: tuple[tuple[str, Path], ...]  #: (kind, file)
     quarantined: tuple[tuple[str, str], ...]  #: (kind, why the gate held it back)
+    files: Mapping[str, str] = field(default_factory=dict)  #: SOP Instance UID -> name of the file that was read
 
     def as_json(self) -> dict[str, Any]:
         """Give plain values."""
@@ -72,7 +73,8 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
     written.extend(("preview", picture) for picture in write_previews([file for _, file in written], folder))
     quarantined = tuple((item.kind, item.reason) for item in built if not isinstance(item, ResultObject))
     summary = summarise(analysis.findings, analysis.not_analysed)
-    return OfflineAnswer(study.study_instance_uid, summary, tuple(written), quarantined)
+    files = {stored.sop_instance_uid: stored.path.name for stored in instances}
+    return OfflineAnswer(study.study_instance_uid, summary, tuple(written), quarantined, files)
 
 
 def write_previews(objects: Sequence[Path], folder: Path) -> list[Path]:

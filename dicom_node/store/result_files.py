@@ -32,6 +32,7 @@ def write_result(data_dir: Path, study_instance_uid: str, version: int, part10: 
     file = data_dir / FOLDER / study / str(version) / f"{sha256[:32]}.dcm"
     stored = StoredFile(str(file.relative_to(data_dir)), sha256)
     if file.exists() and fault(data_dir, stored.path, sha256) is None:
+        os.utime(file)  # its row may be about to be written: retention removes only old files without one
         return stored
     _make_folder(file.parent)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")

@@ -39,7 +39,7 @@ def world(tmp_path: Path) -> World:
         session.add(
             AssociationRow(
                 receiver="receiver-0",
-                calling_ae_title="STRANGER",
+                calling_ae_title="[/X]:smile:",
                 called_ae_title="DICOM_NODE",
                 host="10.9.8.7",
                 outcome="rejected",
@@ -74,7 +74,7 @@ def test_associations_are_listed_with_what_was_refused(world: World) -> None:
     assert (stranger["outcome"], stranger["reason"]) == ("rejected", "the calling AE title is unknown")
     assert [context["abstract_syntax"] for context in scanner["refused_contexts"]] == ["1.2.4"]
     said = call(world, "association", "list").output
-    assert "STRANGER" in said
+    assert "[/X]:smile:" in said  # a stranger's own words, brackets and colons too
     assert "the calling AE title is unknown" in said
     assert "no ultrasound" in said
     assert len(json.loads(call(world, "association", "list", "--json", "--limit", "1").output)) == 1

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 from dicom_node.store.result_files import fault, write_result
@@ -36,3 +38,10 @@ def test_a_damaged_file_is_written_anew(tmp_path: Path) -> None:
 
 def test_an_absent_file_is_told(tmp_path: Path) -> None:
     assert fault(tmp_path, "results/x", "0") == "the stored file cannot be read: No such file or directory"
+
+
+def test_a_file_that_is_taken_into_use_again_is_young_again(tmp_path: Path) -> None:
+    file = tmp_path / write_result(tmp_path, STUDY, 1, b"object").path
+    os.utime(file, (0, 0))  # what retention would take for a stray
+    write_result(tmp_path, STUDY, 1, b"object")
+    assert time.time() - file.stat().st_mtime < 60
