@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicom_node.domain.finding import Finding
+from dicom_node.domain.scanner_report import ScannerReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class StudyAnalysis:
     """Everything the node found in one study, ready to be rendered.
 
     ``version`` counts the answers given for a study (1, 2, ...); ``analysed_at`` is the content date of every object.
+    ``scanner_report`` is what the sonographer measured, where the scanner sent it.
     """
 
     study_instance_uid: str
@@ -51,6 +53,7 @@ class StudyAnalysis:
     not_analysed: tuple[NotAnalysed, ...]
     algorithms: tuple[Algorithm, ...]
     sampling: tuple[CineSampling, ...] = field(default=())
+    scanner_report: ScannerReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
