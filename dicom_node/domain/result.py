@@ -6,17 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicom_node.domain.finding import Finding
+from dicom_node.domain.key_frames import SeenFrame
 from dicom_node.domain.scanner_report import ScannerReport
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """Which model made the findings of a task (TID 4019). ``parameters`` holds what a reader needs to know it again."""
+    """Which model made the findings of a task (TID 4019), and which structures it can detect, by name."""
 
     task: str
     name: str
     version: str
     weights_sha256: str
+    detects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +33,12 @@ class NotAnalysed:
 
 @dataclass(frozen=True, slots=True)
 class CineSampling:
-    """How many frames of a cine were looked at, and which one is reported."""
+    """How many frames of a cine were looked at, and what each of them showed: the report tells the key frames only."""
 
     sop_instance_uid: str
     frames_total: int
     frames_analysed: int
+    seen: tuple[SeenFrame, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)

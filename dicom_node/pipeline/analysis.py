@@ -18,7 +18,7 @@ from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
 from dicom_node.domain.summary import summarise
 from dicom_node.pipeline.completion import analysis_failed
 from dicom_node.pipeline.delivery import store_answer
-from dicom_node.pipeline.examination import Examination, Examiner, StoredInstance, render_frames
+from dicom_node.pipeline.examination import Examination, Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.services import Services
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.findings_sr import KIND as REPORT
@@ -110,6 +110,7 @@ def _build(
         render_frames(examination.key_frames),
         node_identity(services.config()),
         previous,
+        read_frames=frame_reader(examination.key_frames),
     )
     return [_keep(services, analysis, number, item) for number, item in enumerate(built, start=1)]
 

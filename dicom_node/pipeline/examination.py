@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
 from dicom_node.domain.patient import of_another_patient
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
-from dicom_node.errors import BadInput, ModelError, NoPixelData
+from dicom_node.errors import BadInput, ModelError, NoPixelData, UndecodableFrame
 from dicom_node.imaging.frames import (
     Instance,
     colour_share,
@@ -123,7 +123,8 @@ class Examiner:
                 key_frames.append((frame.reference, stored.path))
                 not_analysed.extend(self._missing_for(frame))
             if instance.number_of_frames > 1:
-                sampling.append(CineSampling(uid, instance.number_of_frames, len(seen)))
+                shown = tuple(self._without_study_tasks(frame) for frame in seen)
+                sampling.append(CineSampling(uid, instance.number_of_frames, len(seen), shown))
         findings.extend(self._conclusions(of_study, [reference for reference, _ in key_frames], not_analysed))
         return Examination(tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames))
 
@@ -178,6 +179,12 @@ class Examiner:
                 not_analysed.append(_not_analysed(reported[0], f"the task failed: {error}", name))
         return [it for it in answers if not isinstance(it, HeatMap) or it.frame in reported]
 
+    def _without_study_tasks(self, frame: SeenFrame) -> SeenFrame:
+        """Leave out what is only a part of an answer about the study."""
+        return dataclasses.replace(
+            frame, findings=tuple(found for found in frame.findings if found.task not in self._study_tasks)
+        )
+
     def _missing_for(self, frame: SeenFrame) -> list[NotAnalysed]:
         """Say which configured tasks did not look at a frame because their model is not installed."""
         return [_not_analysed(frame.reference, reason, task) for task, reason in self._missing.items()]
@@ -206,6 +213,19 @@ def _open(stored: StoredInstance) -> _Opened:
 def render_frames(key_frames: Iterable[tuple[FrameReference, Path]]) -> dict[FrameReference, Frame]:
     """Decode the key frames once more: pixels are not kept while a study is examined."""
     return {reference: one_frame(path, reference.frame_number) for reference, path in key_frames}
+
+
+def frame_reader(key_frames: Iterable[tuple[FrameReference, Path]]) -> Callable[[str, Sequence[int]], Iterator[Frame]]:
+    """Give what decodes numbered frames of the instances that key frames are of, one at a time."""
+    paths = {reference.sop_instance_uid: path for reference, path in key_frames}
+
+    def read(sop_instance_uid: str, frame_numbers: Sequence[int]) -> Iterator[Frame]:
+        for item in frames_of(open_instance(paths[sop_instance_uid]), frame_numbers):
+            if isinstance(item, NotAnalysed):
+                raise UndecodableFrame(item.reason)
+            yield item
+
+    return read
 
 
 def _decodable(instance: Instance, numbers: Sequence[int], not_analysed: list[NotAnalysed]) -> Iterator[Frame]:

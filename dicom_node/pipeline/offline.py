@@ -15,7 +15,7 @@ from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
 from dicom_node.domain.summary import summarise
 from dicom_node.imaging.frames import one_frame
 from dicom_node.pipeline.analysis import node_identity
-from dicom_node.pipeline.examination import Examiner, StoredInstance, render_frames
+from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.files import StudyFiles, captures_among, expand, sop_instance_uid_of, sort_into_studies
 from dicom_node.results.build import build_objects
 
@@ -61,7 +61,13 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
         examiner.algorithms,
         examination.sampling,
     )
-    built = build_objects(analysis, examination.headers, render_frames(examination.key_frames), node_identity(config))
+    built = build_objects(
+        analysis,
+        examination.headers,
+        render_frames(examination.key_frames),
+        node_identity(config),
+        read_frames=frame_reader(examination.key_frames),
+    )
     folder = out / study.study_instance_uid
     folder.mkdir(parents=True, exist_ok=True)
     written = []

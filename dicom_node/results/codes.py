@@ -37,7 +37,12 @@ BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")
 CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
 PROBABILITY = Concept("122157", "DCM", "Probability")
 COMMENT = Concept("121106", "DCM", "Comment")
+IMAGE_VIEW = Concept("111031", "DCM", "Image View")
+NO_ABNORMALITY = Concept("282332003", "SCT", "No abnormality detected - examination result")
 VISUAL_EXPLANATION = Concept("130401", "DCM", "Visual explanation")
+
+NORMAL = Concept("17621005", "SCT", "Normal")
+NORMALITY_UNDETERMINED = Concept("371934000", "SCT", "Normality Undetermined")
 
 # How the run went (CID 6047): the first group of every report
 RUN_SUMMARY = Concept("111017", "DCM", "CAD Processing and Findings Summary")

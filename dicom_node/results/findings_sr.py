@@ -26,10 +26,11 @@ from dicom_node.results.document import Series, new_object
 from dicom_node.results.evidence import evidence_items, is_picture, restore_sop_classes, stand_in
 from dicom_node.results.groups import GroupWriter, coded
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
+from dicom_node.results.profile import SR_CLASSES, ObjectKind, Profile
 
-KIND = "findings_sr"
-SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.88.33"  #: Comprehensive SR: what obstetric scanners and their PACS speak
-SERIES = Series(KIND, SOP_CLASS_UID, 901, "SR", "AI findings, investigational, not verified")
+KIND: ObjectKind = "findings_sr"
+SOP_CLASS_UID = SR_CLASSES["comprehensive"]  #: what obstetric scanners and their PACS speak
+DESCRIPTION = "AI findings, investigational, not verified"
 FETUS_ID = "1"
 
 _DISCLAIMER = "Investigational AI result, made without a reader, not verified. Not for diagnosis."
@@ -73,6 +74,7 @@ def build_report(
     previous: Sequence[Predecessor] = (),
     *,
     explanations: Sequence[tuple[HeatMap, Dataset]] = (),
+    profile: Profile = Profile(),  # noqa: B008 - frozen
 ) -> Dataset:
     """Build the report of one subject.
 
@@ -97,7 +99,8 @@ def build_report(
         referenced_images=list(images.values()) or None,
     )[0]
 
-    ds = new_object(SERIES, subject.name, headers[0], analysis, node)
+    series = Series.of(profile, KIND, SR_CLASSES[profile.sr_class], "SR", DESCRIPTION)
+    ds = new_object(series, subject.name, headers[0], analysis, node)
     ds.InstanceNumber = 1 if subject.name == "fetus" else 2
     ds.CompletionFlag = "COMPLETE"
     ds.PreliminaryFlag = "PRELIMINARY"

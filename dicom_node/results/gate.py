@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pydicom
 from pydicom import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
 from dicom_node.domain.concept import Concept
@@ -33,10 +35,12 @@ _TYPE_1_REPORT = (
     "ContentTime", "ValueType", "ConceptNameCodeSequence", "ContinuityOfContent", "ContentSequence",
 )  # fmt: skip
 _TYPE_2_REPORT = (*_TYPE_2_COMMON, "ReferencedPerformedProcedureStepSequence", "PerformedProcedureCodeSequence")
-_TYPE_1_CAPTURE = (
-    *_TYPE_1_COMMON, "ConversionType", "ImageType", "SourceImageSequence", "BurnedInAnnotation", "Rows", "Columns",
-    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelData",
+_TYPE_1_PAGE = (
+    *_TYPE_1_COMMON, "ConversionType", "ImageType", "BurnedInAnnotation", "Rows", "Columns", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelData",
 )  # fmt: skip
+_TYPE_1_CAPTURE = (*_TYPE_1_PAGE, "SourceImageSequence")
+_TYPE_1_CINE = (*_TYPE_1_CAPTURE, "NumberOfFrames", "FrameIncrementPointer")
 _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOrientation")
 _FORBIDDEN_ON_CAPTURE = ("PixelSpacing", "NominalScannedPixelSpacing", "SequenceOfUltrasoundRegions")
 
@@ -45,6 +49,7 @@ _MAX_UID = 64  # PS3.5 9.1
 _TOLERABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
 _REASONS_SHOWN = 5
+_JPEG_START = b"\xff\xd8\xff"
 
 
 def check_report(part10: bytes, headers: Sequence[Dataset]) -> None:
@@ -57,11 +62,27 @@ def check_report(part10: bytes, headers: Sequence[Dataset]) -> None:
 
 
 def check_capture(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a secondary capture.
+    """Check a secondary capture that lies over one frame.
 
     :raises NonConformantObject: with the reasons.
     """
     _check(part10, headers, _CAPTURE_RULES)
+
+
+def check_page(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a secondary capture that is drawn from nothing: it has a geometry of its own.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _PAGE_RULES)
+
+
+def check_cine(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a multi-frame secondary capture that lies over the frames of a cine.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _CINE_RULES)
 
 
 def _check(part10: bytes, headers: Sequence[Dataset], rules: Sequence[Rule]) -> None:
@@ -190,18 +211,18 @@ def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> 
 
 
 def _why_frames_are_wrong(reference: Dataset, source: Dataset) -> Iterator[str]:
-    listed = reference.get("ReferencedFrameNumber")
-    frames = (
-        []
-        if listed is None
-        else list(listed)
-        if isinstance(listed, Sequence | pydicom.multival.MultiValue)
-        else [listed]
-    )
+    frames = _frame_numbers(reference)
     if frames and not needs_frame_numbers(source):
         yield "a still image is referenced with a frame number"
-    if any(not 1 <= int(frame) <= number_of_frames(source) for frame in frames):
+    if any(not 1 <= frame <= number_of_frames(source) for frame in frames):
         yield f"frame {max(frames)} of {number_of_frames(source)} frames is referenced"
+
+
+def _frame_numbers(reference: Dataset) -> list[int]:
+    listed = reference.get("ReferencedFrameNumber")
+    if listed is None:
+        return []
+    return [int(frame) for frame in (listed if isinstance(listed, Sequence | MultiValue) else [listed])]
 
 
 def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -226,8 +247,8 @@ def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> I
             yield "a shape reaches outside its image"
 
 
-def _is_a_plain_overlay(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check what makes a capture harmless: derived, marked, nothing to measure on, and about a picture of the study."""
+def _is_harmless(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check what makes a capture harmless: derived, marked, and nothing to measure on."""
     if list(ds.get("ImageType") or [])[:2] != ["DERIVED", "SECONDARY"]:
         yield "the capture does not say that it is derived"
     if ds.get("BurnedInAnnotation") != "YES":
@@ -235,16 +256,49 @@ def _is_a_plain_overlay(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator
     for keyword in _FORBIDDEN_ON_CAPTURE:
         if keyword in ds:
             yield f"the capture has {keyword}: nobody shall measure on it"
-    if len(ds.PixelData) != (size := ds.Rows * ds.Columns * ds.SamplesPerPixel) + size % 2:
-        yield f"the pixel data have {len(ds.PixelData)} bytes instead of {size}"
+
+
+def _pixels_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that the pixel data are all there, and that a compression with loss is owned up to."""
+    frames = number_of_frames(ds)
+    if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
+        size = frames * ds.Rows * ds.Columns * ds.SamplesPerPixel
+        if len(ds.PixelData) != size + size % 2:
+            yield f"the pixel data have {len(ds.PixelData)} bytes instead of {size}"
+        return
+    streams = list(generate_frames(ds.PixelData, number_of_frames=frames))
+    if len(streams) != frames or not all(stream.startswith(_JPEG_START) for stream in streams):
+        yield f"the pixel data hold {len(streams)} JPEG pictures instead of {frames}"
+    if ds.PhotometricInterpretation != "YBR_FULL_422":
+        yield f"JPEG pictures in colour space {ds.PhotometricInterpretation}"
+    if ds.get("LossyImageCompression") != "01" or not ds.get("LossyImageCompressionRatio"):
+        yield "the capture does not say that it was compressed with loss"
+
+
+def _sources_are_in_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
     for reference in ds.get("SourceImageSequence", []):
         source = sources.get(str(reference.ReferencedSOPInstanceUID))
         if source is None or not is_picture(source):
             yield f"the source image {reference.ReferencedSOPInstanceUID} is not in the study"
             continue
         yield from _why_frames_are_wrong(reference, source)
-        if size_px(source) != (ds.Rows, ds.Columns):
+
+
+def _lies_over_its_source(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+    for reference in ds.get("SourceImageSequence", []):
+        source = sources.get(str(reference.ReferencedSOPInstanceUID))
+        if source is not None and size_px(source) != (ds.Rows, ds.Columns):
             yield "the capture has another geometry than its source"
+
+
+def _plays(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that each frame of a cine has a source, and that what tells their order is there (PS3.3 C.7.6.6)."""
+    sources = ds.get("SourceImageSequence") or [Dataset()]
+    if len(_frame_numbers(sources[0])) != number_of_frames(ds):
+        yield "the cine does not say which frame each of its own is of"
+    pointer = ds.get("FrameIncrementPointer")
+    if pointer is not None and pointer not in ds:
+        yield "the cine does not say in which order its frames follow"
 
 
 _COMMON_RULES: tuple[Rule, ...] = (_uids_are_valid, _is_of_the_study, _codes_are_whole)
@@ -258,7 +312,19 @@ _REPORT_RULES: tuple[Rule, ...] = (
     _references_are_in_evidence,
     _shapes_lie_on_their_frame,
 )
-_CAPTURE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE), *_COMMON_RULES, _is_a_plain_overlay)
+_PICTURE_RULES: tuple[Rule, ...] = (*_COMMON_RULES, _is_harmless, _pixels_are_whole, _sources_are_in_the_study)
+_PAGE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_PICTURE_RULES)
+_CAPTURE_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE),
+    *_PICTURE_RULES,
+    _lies_over_its_source,
+)
+_CINE_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_CINE, _TYPE_2_CAPTURE),
+    *_PICTURE_RULES,
+    _lies_over_its_source,
+    _plays,
+)
 
 
 def _without_inherited(ds: Dataset) -> Dataset:

@@ -53,17 +53,23 @@ class Page:
         box = min(places, key=lambda place: float(_shares(self._shapes, *_cells(place))))
         self._write(box, text, colour, font_px)
 
-    def write_block(self, lines: Sequence[Line]) -> None:
-        """Write lines as a block, in an empty corner if there is one; smaller where the picture is crowded."""
+    def write_block(self, lines: Sequence[Line], prefer: Box | None = None) -> Box | None:
+        """Write lines as a block, in an empty corner if there is one; smaller where the picture is crowded.
+
+        :param prefer: where to begin, if nothing is in the way: a block that jumps from frame to frame cannot be read.
+        :returns: where they are.
+        """
         for font_px, share in ((self._font_px, 0.4), (self._font_px, 0.25), (max(8, self._font_px * 3 // 4), 0.3)):
             fitted = [
                 (part, colour) for text, colour in lines for part in wrapped(text, self._columns * share, font_px)
             ]
             if not fitted:
-                return
+                return None
             width = max(width_of(text, font_px) for text, _ in fitted)
             height = len(fitted) * font_px * LINE_HEIGHT
-            box = self._place(width, height, self._far_from_the_middle(width, height))
+            box = self._still_free(prefer, width, height) or self._place(
+                width, height, self._far_from_the_middle(width, height)
+            )
             if box is not None:
                 break
         else:
@@ -71,6 +77,7 @@ class Page:
         for index, (text, colour) in enumerate(fitted):
             write(self.picture, (box[0], box[1] + index * font_px * LINE_HEIGHT), text, colour, font_px)
         self._take(box)
+        return box
 
     def write_label(self, text: str, subject: Box, colour: Colour) -> bool:
         """Name a shape beside it, or farther off with a thin line; False when the picture has no free place."""
@@ -82,14 +89,15 @@ class Page:
         self._write(box, text, colour, self._font_px)
         return True
 
-    def reserve(self, width: float, height: float, within: Box) -> Box | None:
+    def reserve(self, width: float, height: float, within: Box, prefer: Box | None = None) -> Box | None:
         """Find room for something that is drawn by another hand, low and to the left within a part of the picture."""
 
         def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
             outside = (x < within[0]) | (y < within[1]) | (x + width > within[2]) | (y + height > within[3])
-            return 4 * bright + (x - within[0]) / self._columns + (within[3] - y) / self._rows + 1e6 * outside
+            far = (x - within[0]) / self._columns + (within[3] - y) / self._rows
+            return np.asarray(4 * bright + far + 1e6 * outside)
 
-        box = self._place(width, height, cost)
+        box = self._still_free(prefer, width, height) or self._place(width, height, cost)
         if box is None or box[0] < within[0] or box[1] < within[1] or box[2] > within[2] or box[3] > within[3]:
             return None
         self._take(box)
@@ -113,6 +121,14 @@ class Page:
         x0, y0 = float(x[0, column] + air), float(y[row, 0] + air)
         return x0, y0, x0 + width, y0 + height
 
+    def _still_free(self, prefer: Box | None, width: float, height: float) -> Box | None:
+        """Give the place that begins where another did, if it is free and inside the picture."""
+        if prefer is None:
+            return None
+        box = (prefer[0], prefer[1], prefer[0] + width, prefer[1] + height)
+        inside = box[2] <= self._columns and box[3] <= self._rows
+        return box if inside and not (self._blocked & self._mask([box])).any() else None
+
     def _far_from_the_middle(self, width: float, height: float) -> _Cost:
         """Rate a place for a block: dark, clear of all shapes, and in a corner."""
         w, h = int(np.ceil(width)), int(np.ceil(height))
@@ -121,7 +137,7 @@ class Page:
             covered = _shares(self._shapes, x.astype(int), y.astype(int), w, h)
             side = np.minimum(x, self._columns - width - x) / self._columns
             edge = np.minimum(y, self._rows - height - y) / self._rows
-            return 3 * bright + 4 * covered + side + edge
+            return np.asarray(3 * bright + 4 * covered + side + edge)
 
         return cost
 
@@ -130,8 +146,8 @@ class Page:
         x = _nearest(label[0], label[2], subject[0], subject[2])
         y = _nearest(label[1], label[3], subject[1], subject[3])
         if np.hypot(x[1] - x[0], y[1] - y[0]) > from_px:
-            ends = [(round(16 * x[i]), round(16 * y[i])) for i in (0, 1)]
-            cv2.line(self.picture, *ends, color=colour, thickness=1, lineType=cv2.LINE_AA, shift=4)
+            start, end = ((round(16 * x[i]), round(16 * y[i])) for i in (0, 1))
+            cv2.line(self.picture, start, end, colour, 1, cv2.LINE_AA, 4)
 
     def _write(self, box: Box, text: str, colour: Colour, font_px: int) -> None:
         write(self.picture, box[:2], text, colour, font_px)
@@ -156,7 +172,7 @@ def _near(subject: Box, width: float, height: float, font_px: int) -> _Cost:
         beside = np.maximum(np.maximum(x0 - x - width, x - x1), 0)
         above = np.maximum(np.maximum(y0 - y - height, y - y1), 0)
         aligned = np.minimum(np.abs(x - x0), np.abs(y + height / 2 - (y0 + y1) / 2))
-        return (np.hypot(beside, above) + 0.1 * aligned) / font_px + 0.5 * bright
+        return np.asarray((np.hypot(beside, above) + 0.1 * aligned) / font_px + 0.5 * bright)
 
     return cost
 

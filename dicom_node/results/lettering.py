@@ -20,12 +20,15 @@ def width_of(text: str, font_px: int) -> float:
     return float(_font(font_px * _FINER).getlength(text)) / _FINER
 
 
-def write(picture: Picture, at: tuple[float, float], text: str, colour: Colour, font_px: int) -> None:
+def write(
+    picture: Picture, at: tuple[float, float], text: str, colour: Colour, font_px: int, *, rimmed: bool = True
+) -> None:
     """Write one line into a picture, shape (rows, columns, 3), its upper left corner ``at`` (x, y).
 
-    What lies outside the picture is cut off.
+    What lies outside the picture is cut off. Letters on plain paper need no rim.
     """
     letters, rim, margin = _drawn(text, font_px)
+    rim = rim if rimmed else np.zeros_like(rim)
     x, y = round(at[0]) - margin, round(at[1]) - margin
     rows, columns = picture.shape[:2]
     top, left = max(0, -y), max(0, -x)

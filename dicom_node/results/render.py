@@ -56,17 +56,29 @@ class Style:
         return self.font_px * 0.5
 
 
-def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
-    """Draw the findings of a frame over its pixels; gives a new picture of the same shape, RGB uint8."""
-    picture = frame.pixels.copy()
-    style = Style.of(picture)
-    colours = colours_of(findings)
-    draw_shapes(picture, findings, style)
+@dataclass(slots=True)
+class Layout:
+    """What stays the same from frame to frame of a cine: the colours, and where the values and the scale stand."""
 
-    page = Page(picture, [box for it in findings if (box := extent(it)) is not None], untouchable(findings, style),
-                style.font_px)  # fmt: skip
+    colours: dict[str, Colour]
+    values: Box | None = None
+    scale: Box | None = None
+
+
+def overlay(frame: Frame, findings: Sequence[Finding], layout: Layout | None = None) -> Picture:
+    """Draw the findings of a frame over its pixels; gives a new picture of the same shape, RGB uint8.
+
+    :param layout: of the frame before, and then of this one.
+    """
+    layout = layout or Layout(colours_of(findings))
+    picture, colours = frame.pixels.copy(), layout.colours
+    style = Style.of(picture)
+    draw_shapes(picture, findings, style, colours)
+
+    extents = [box for finding in findings if (box := extent(finding)) is not None]
+    page = Page(picture, extents, untouchable(findings, style), style.font_px)
     page.write_banner(BANNER, WARNING)
-    page.write_block([*value_lines(findings, colours), *_position(frame)])
+    layout.values = page.write_block([*value_lines(findings, colours), *_position(frame)], layout.values)
     unplaced = [
         (label, colours[finding.name])
         for finding in findings
@@ -74,13 +86,12 @@ def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
         and not page.write_label(label := label_of(finding), finding.box_xyxy_px, colours[finding.name])
     ]
     page.write_block(unplaced)
-    _draw_scale(page, frame, style)
+    layout.scale = _draw_scale(page, frame, style, layout.scale)
     return page.picture
 
 
-def draw_shapes(picture: Picture, findings: Sequence[Finding], style: Style) -> None:
+def draw_shapes(picture: Picture, findings: Sequence[Finding], style: Style, colours: dict[str, Colour]) -> None:
     """Draw boxes, outlines, measured lines and callipers, in place and without a word."""
-    colours = colours_of(findings)
     ordered = [finding for finding in sorted(findings, key=_outlines_first) if finding.name in colours]
     for finding in ordered:
         colour = colours[finding.name]
@@ -260,25 +271,25 @@ def _calliper(picture: Picture, at: tuple[float, float], colour: Colour, style: 
         _polyline(picture, [(x + dx * gap, y + dy * gap), (x + dx * arm, y + dy * arm)], colour, style.line_px)
 
 
-def _draw_scale(page: Page, frame: Frame, style: Style) -> None:
+def _draw_scale(page: Page, frame: Frame, style: Style, prefer: Box | None) -> Box | None:
     """Draw a bar of a round number of millimetres into the largest calibrated region, where there is one."""
     if not frame.calibration.regions:
-        return
+        return None
     region = max(frame.calibration.regions, key=_size)
     mm_per_px = region.mm_per_px_x
     fitting = [mm for mm in _BAR_LENGTHS_MM if mm / mm_per_px <= _BAR_SHARE * (region.x1 + 1 - region.x0)]
     if not fitting:
-        return
-    length = fitting[-1] / mm_per_px
-    margin = 0.5 * style.font_px
+        return None
+    length, margin = fitting[-1] / mm_per_px, 0.5 * style.font_px
     within = (region.x0 + margin, region.y0 + margin, region.x1 + 1 - margin, region.y1 + 1 - margin)
-    place = page.reserve(max(length, 4.0 * style.font_px), 2.0 * style.font_px, within)
+    place = page.reserve(max(length, 4.0 * style.font_px), 2.0 * style.font_px, within, prefer)
     if place is None:
-        return
+        return None
     x, y, tick = place[0], place[3] - 0.4 * style.font_px, 0.25 * style.font_px
     for line in ([(x, y), (x + length, y)], *([(at, y - tick), (at, y + tick)] for at in (x, x + length))):
         _polyline(page.picture, line, TEXT, style.line_px)
     write(page.picture, (x, place[1] - 0.1 * style.font_px), f"{fitting[-1]} mm", TEXT, style.font_px)
+    return place
 
 
 def _size(region: Region) -> int:
