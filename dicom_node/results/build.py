@@ -12,11 +12,12 @@ from dicom_node.domain.finding import HeatMap
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.result import ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
-from dicom_node.results import captures, findings_sr
+from dicom_node.results import biometry_sr, captures, findings_sr
 from dicom_node.results.document import part10
-from dicom_node.results.findings_sr import Predecessor, Subject
-from dicom_node.results.gate import check_capture, check_report
+from dicom_node.results.findings_sr import Subject
+from dicom_node.results.gate import check_biometry, check_capture, check_report
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.report import Predecessor
 
 Check = Callable[[bytes, Sequence[Dataset]], None]
 
@@ -43,21 +44,28 @@ def build_objects(
     node: NodeIdentity,
     previous: Sequence[Predecessor] = (),
 ) -> list[ResultObject | QuarantinedObject]:
-    """Build all objects of one answer: the report, one overlay per key frame, one per heat map; all pass the gate.
+    """Build all objects of one answer: reports, one overlay per key frame, one per heat map; all pass the gate.
 
-    The report points to the heat maps. The same arguments always give the same bytes.
+    There is a report of findings always, one of biometry where something was measured in millimetres. The former
+    points to the heat maps. The same arguments always give the same bytes.
 
     :param headers: of every readable instance of the study, data sets before the pixel data. They are not changed.
     :param key_frames: the decoded pictures to draw on.
     :param previous: the reports of the version that this one replaces.
     """
     headers = sorted(headers, key=lambda header: str(header.SOPInstanceUID))
+    measured = biometry_sr.has_biometry(analysis)
     by_uid = {str(header.SOPInstanceUID): header for header in headers}
 
     def report(subject: Subject) -> Dataset:
         if not headers:
             raise NonConformantObject("no instance of the study has a readable header: the patient is not known")
-        return findings_sr.build_report(subject, analysis, headers, node, previous, explanations=explanations)
+        replaced = [it for it in previous if it.kind != biometry_sr.KIND or not measured]
+        return findings_sr.build_report(subject, analysis, headers, node, replaced, explanations=explanations)
+
+    def biometry() -> Dataset:
+        replaced = [it for it in previous if it.kind == biometry_sr.KIND]
+        return biometry_sr.build_report(analysis, headers, node, replaced)
 
     def capture(number: int, frame: Frame, heat_map: HeatMap | None) -> Dataset:
         uid = frame.reference.sop_instance_uid
@@ -85,6 +93,8 @@ def build_objects(
         _gated(findings_sr.KIND, partial(report, subject), check_report, evidence, unbuilt(subject.name))
         for subject in findings_sr.subjects_of(analysis)
     ]
+    if measured:
+        reports.append(_gated(biometry_sr.KIND, biometry, check_biometry, headers, unbuilt("biometry")))
     return [*reports, *overlays]
 
 
