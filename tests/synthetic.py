@@ -223,6 +223,30 @@ def findings(frame: FrameReference, *, millimetres: bool = True) -> tuple[Findin
     )
 
 
+#: A fetus of 28 weeks (Hadlock 1984, table III), in millimetres; the BPD and OFD are those of an outer edge.
+SIZES_28_WEEKS = {"HC": 266.0, "BPD": 74.0, "OFD": 94.0, "AC": 240.0, "FL": 54.0}
+QUANTITIES = {
+    "HC": HEAD_CIRCUMFERENCE,
+    "BPD": Concept("11820-8", "LN", "Biparietal Diameter"),
+    "OFD": Concept("11851-3", "LN", "Occipital-Frontal Diameter"),
+    "AC": Concept("11979-2", "LN", "Abdominal Circumference"),
+    "FL": Concept("11963-6", "LN", "Femur Length"),
+    "NT": Concept("33069-6", "LN", "Nuchal Translucency"),
+}
+
+
+def sizes(frame: FrameReference, **values_mm: float) -> tuple[Measurement, ...]:
+    """Measure sizes in a frame of at least 160 x 120 pixels; without values those of a fetus of 28 weeks."""
+    ellipse = Graphic("ellipse", ((40.0, 60.0), (120.0, 60.0), (80.0, 30.0), (80.0, 90.0)))
+    line = Graphic("polyline", ((40.0, 60.0), (120.0, 60.0)))
+    return tuple(
+        Measurement(
+            "biometry", frame, name, QUANTITIES[name], value, "mm", ellipse if name in ("HC", "AC") else line, HEAD
+        )
+        for name, value in (values_mm or SIZES_28_WEEKS).items()
+    )
+
+
 def anomaly(*frames: FrameReference) -> tuple[Finding, ...]:
     """Find an anomaly over several frames, with a heat map of the first."""
     values = tuple(tuple(round(x * y / 12, 3) for x in range(5)) for y in range(4))

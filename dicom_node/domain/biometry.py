@@ -39,7 +39,7 @@ DISAGREEMENT = 0.15  #: of the mean: frames further apart than this show two fet
 
 #: Sizes that the node measures otherwise than Hadlock did. A BPD from outer to outer edge is about a skull's thickness
 #: longer than his; an age from it would be too high by up to a week.
-MEASURED_OTHERWISE = {"BPD": "the BPD is measured outer to outer, but the equation wants outer to inner"}
+MEASURED_OTHERWISE = {"BPD": "the BPD is measured outer to outer; Hadlock and most sonographers go outer to inner"}
 
 GESTATIONAL_AGE = Concept("18185-9", "LN", "Gestational Age")
 WEIGHT_PERCENTILE = Concept("11767-1", "LN", "EFW percentile rank")
@@ -149,8 +149,10 @@ def age_by_dates(
     the dates themselves.
     """
     name = "GA by dates"
+    concept, source = AGE_BY_LMP, None
     days: float
     if on is not None and expected_delivery is not None:
+        concept, source = GESTATIONAL_AGE, "by the expected day of delivery (EDD)"
         days = PREGNANCY_DAYS - (expected_delivery - on).days
     elif on is not None and last_menstrual_period is not None:
         days = (on - last_menstrual_period).days
@@ -159,8 +161,8 @@ def age_by_dates(
     else:
         return NotDerived(name, AGE_BY_LMP, "neither the last menstrual period nor the day of delivery is known")
     if not 0 <= days <= LONGEST_PREGNANCY_DAYS:
-        return NotDerived(name, AGE_BY_LMP, f"the dates give an age of {days:g} days, which no pregnancy has")
-    return Derived(name, AGE_BY_LMP, float(days), "d", AGE_BY_LMP, None, ())
+        return NotDerived(name, concept, f"the dates give an age of {days:g} days, which no pregnancy has")
+    return Derived(name, concept, float(days), "d", None, source, ())
 
 
 def weeks_and_days(days: float) -> str:

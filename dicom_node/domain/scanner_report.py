@@ -39,6 +39,7 @@ class ManualSize:
 class ScannerReport:
     """What the report of a scanner (TID 5000) says of sizes and dates.
 
+    :ivar written: when, as DICOM writes date and time: it sorts.
     :ivar examined_on: the day to which the dates are related.
     :ivar fetuses: their names, in the order of the report; empty where it names none.
     :ivar number_of_fetuses: at least one.
@@ -46,13 +47,19 @@ class ScannerReport:
     """
 
     sop_instance_uid: str
-    examined_on: date | None
+    examined_on: date | None = None
+    written: str = ""
     sizes: tuple[ManualSize, ...] = ()
     fetuses: tuple[str, ...] = ()
     number_of_fetuses: int = 1
     last_menstrual_period: date | None = None
     expected_delivery: date | None = None
     age_by_dates_days: float | None = None
+
+    @property
+    def has_dates(self) -> bool:
+        """Tell whether it says anything that an age by dates follows from."""
+        return bool(self.last_menstrual_period or self.expected_delivery or self.age_by_dates_days)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +69,11 @@ class Difference:
     manual: ManualSize
     difference_mm: float
     percent: float
+
+
+def newest(reports: Iterable[ScannerReport]) -> ScannerReport | None:
+    """Choose the last of several reports: a scanner sends a new one after each change, and each is complete."""
+    return max(reports, key=lambda report: (report.written, report.sop_instance_uid), default=None)
 
 
 def manual_sizes(readings: Iterable[Reading]) -> tuple[ManualSize, ...]:
@@ -94,8 +106,9 @@ def _chosen(readings: list[Reading]) -> ManualSize:
     quantity, fetus = readings[0].quantity, readings[0].fetus
     if len(readings) == 1:
         return ManualSize(quantity, fetus, readings[0].value_mm)
-    for marked, how in ((lambda it: it.chosen, "chosen"), (lambda it: it.mean, "mean")):
-        value = next((it.value_mm for it in readings if marked(it)), None)
-        if value is not None:
-            return ManualSize(quantity, fetus, value, f"{how} of {len(readings)} values")
-    return ManualSize(quantity, fetus, fmean(it.value_mm for it in readings), f"mean of {len(readings)} values")
+    chosen = [it.value_mm for it in readings if it.chosen]
+    if chosen:
+        return ManualSize(quantity, fetus, chosen[0], f"chosen of {len(readings)} values")
+    single = [it.value_mm for it in readings if not it.mean]
+    mean = next((it.value_mm for it in readings if it.mean), None)
+    return ManualSize(quantity, fetus, fmean(single) if mean is None else mean, f"mean of {len(single)} values")

@@ -21,6 +21,7 @@ from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
 from dicom_node.domain.patient import of_another_patient
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
+from dicom_node.domain.scanner_report import ScannerReport, newest
 from dicom_node.errors import BadInput, ModelError, NoPixelData, UndecodableFrame
 from dicom_node.imaging.frames import (
     Instance,
@@ -31,6 +32,7 @@ from dicom_node.imaging.frames import (
     sample_frame_numbers,
 )
 from dicom_node.inference.task import StudyTask, Task
+from dicom_node.results.scanner_sr import read_scanner_report
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,9 @@ class StoredInstance:
 class Examination:
     """What was seen in one study, before it is rendered.
 
-    :ivar headers: of every instance that holds pictures: the evidence of the reports.
+    :ivar headers: of every readable instance: the evidence of the reports.
     :ivar key_frames: the frames that the findings speak about, and where their instances lie.
+    :ivar scanner_report: what the sonographer measured, where the scanner sent it.
     """
 
     headers: tuple[Dataset, ...]
@@ -66,6 +69,7 @@ class Examination:
     not_analysed: tuple[NotAnalysed, ...]
     sampling: tuple[CineSampling, ...]
     key_frames: tuple[tuple[FrameReference, Path], ...]
+    scanner_report: ScannerReport | None = None
 
     def with_set_aside(self, items: Sequence[NotAnalysed]) -> Examination:
         """Give the same examination with instances that were never opened, named first."""
@@ -99,6 +103,7 @@ class Examiner:
         not_analysed: list[NotAnalysed] = []
         sampling: list[CineSampling] = []
         key_frames: list[tuple[FrameReference, Path]] = []
+        reports: list[ScannerReport] = []
         opened = [_open(stored) for stored in instances]
         others = of_another_patient([str(it.header.get("PatientID") or "") if it.header else "" for it in opened])
         for number, it in enumerate(opened):
@@ -108,6 +113,9 @@ class Examiner:
                 continue
             if it.header is not None:
                 headers.append(it.header)
+            if it.report is not None:
+                reports.append(it.report)
+                continue
             if it.instance is None:
                 not_analysed.append(NotAnalysed(uid, it.fault))
                 continue
@@ -126,7 +134,14 @@ class Examiner:
                 shown = tuple(self._without_study_tasks(frame) for frame in seen)
                 sampling.append(CineSampling(uid, instance.number_of_frames, len(seen), shown))
         findings.extend(self._conclusions(of_study, [reference for reference, _ in key_frames], not_analysed))
-        return Examination(tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames))
+        return Examination(
+            tuple(headers),
+            tuple(findings),
+            tuple(not_analysed),
+            tuple(sampling),
+            tuple(key_frames),
+            newest(reports),
+        )
 
     def _look_at(self, instance: Instance, max_frames: int, not_analysed: list[NotAnalysed]) -> list[SeenFrame]:
         """Look at the sampled frames of one instance, a batch at a time."""
@@ -192,11 +207,15 @@ class Examiner:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An instance whose header was read, as far as it could be: ``instance`` when it holds pictures."""
+    """An instance whose header was read, as far as it could be.
+
+    ``instance`` when it holds pictures, ``report`` when it is what a scanner reports; else ``fault``.
+    """
 
     stored: StoredInstance
     header: Dataset | None
     instance: Instance | None = None
+    report: ScannerReport | None = None
     fault: str = ""
 
 
@@ -204,7 +223,8 @@ def _open(stored: StoredInstance) -> _Opened:
     try:
         instance = open_instance(stored.path)
     except NoPixelData as error:  # a scanner's report is evidence too, and names the patient
-        return _Opened(stored, dcmread(stored.path), fault=str(error))
+        header = dcmread(stored.path)
+        return _Opened(stored, header, report=read_scanner_report(header), fault=str(error))
     except BadInput as error:
         return _Opened(stored, None, fault=str(error))
     return _Opened(stored, instance.header, instance)

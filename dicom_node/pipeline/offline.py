@@ -60,6 +60,7 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
         examination.not_analysed,
         examiner.algorithms,
         examination.sampling,
+        examination.scanner_report,
     )
     built = build_objects(
         analysis,
@@ -77,7 +78,7 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
         written.append((item.kind, target))
     written.extend(("preview", picture) for picture in write_previews([file for _, file in written], folder))
     quarantined = tuple((item.kind, item.reason) for item in built if not isinstance(item, ResultObject))
-    summary = summarise(analysis.findings, analysis.not_analysed)
+    summary = summarise(analysis.findings, analysis.not_analysed, analysis.scanner_report)
     return OfflineAnswer(study.study_instance_uid, summary, tuple(written), quarantined)
 
 

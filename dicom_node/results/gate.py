@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import pydicom
 from pydicom import Dataset
-from pydicom.encaps import generate_frames
-from pydicom.multival import MultiValue
 from pydicom.uid import UID
 
-from dicom_node.domain.concept import Concept
 from dicom_node.errors import NonConformantObject
-from dicom_node.results import codes
-from dicom_node.results.evidence import INHERITED, is_picture, needs_frame_numbers, number_of_frames, size_px
+from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
+from dicom_node.results.content_tree import children, content, is_named, items, meaning
+from dicom_node.results.evidence import INHERITED, needs_frame_numbers, size_px, why_frames_are_wrong
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 
@@ -41,15 +39,27 @@ _TYPE_1_PAGE = (
 )  # fmt: skip
 _TYPE_1_CAPTURE = (*_TYPE_1_PAGE, "SourceImageSequence")
 _TYPE_1_CINE = (*_TYPE_1_CAPTURE, "NumberOfFrames", "FrameIncrementPointer")
+_TYPE_1_SEGMENTATION = (
+    *_TYPE_1_COMMON, "SeriesNumber", "InstanceNumber", "ContentLabel", "SegmentSequence", "SegmentationType",
+    "ReferencedSeriesSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
+    "DimensionOrganizationSequence", "PixelData",
+)  # fmt: skip
+_TYPE_1_PRESENTATION = (
+    *_TYPE_1_COMMON, "SeriesNumber", "InstanceNumber", "ContentLabel", "PresentationCreationDate",
+    "PresentationCreationTime", "ReferencedSeriesSequence", "DisplayedAreaSelectionSequence",
+    "GraphicAnnotationSequence", "GraphicLayerSequence",
+)  # fmt: skip
+_TYPE_1_KEY_OBJECT = (
+    *_TYPE_1_COMMON, "SeriesNumber", "InstanceNumber", "ContentDate", "ContentTime", "ValueType",
+    "ConceptNameCodeSequence", "ContinuityOfContent", "ContentSequence", "CurrentRequestedProcedureEvidenceSequence",
+)  # fmt: skip
 _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOrientation")
-_FORBIDDEN_ON_CAPTURE = ("PixelSpacing", "NominalScannedPixelSpacing", "SequenceOfUltrasoundRegions")
 
 _OUR_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _MAX_UID = 64  # PS3.5 9.1
 _TOLERABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
 _REASONS_SHOWN = 5
-_JPEG_START = b"\xff\xd8\xff"
 
 
 def check_report(part10: bytes, headers: Sequence[Dataset]) -> None:
@@ -59,6 +69,14 @@ def check_report(part10: bytes, headers: Sequence[Dataset]) -> None:
     :raises NonConformantObject: with the reasons.
     """
     _check(part10, headers, _REPORT_RULES)
+
+
+def check_biometry(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a TID 5000 report against its template, of which no public validator knows more than the value types.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _BIOMETRY_RULES)
 
 
 def check_capture(part10: bytes, headers: Sequence[Dataset]) -> None:
@@ -83,6 +101,31 @@ def check_cine(part10: bytes, headers: Sequence[Dataset]) -> None:
     :raises NonConformantObject: with the reasons.
     """
     _check(part10, headers, _CINE_RULES)
+
+
+def check_segmentation(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a segmentation.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _SEGMENTATION_RULES)
+
+
+def check_presentation_state(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a colour or grey-scale softcopy presentation state.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _PRESENTATION_RULES)
+
+
+def check_key_object(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a key object selection.
+
+    :param headers: of all objects of the study that it may select.
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _KEY_OBJECT_RULES)
 
 
 def _check(part10: bytes, headers: Sequence[Dataset], rules: Sequence[Rule]) -> None:
@@ -136,7 +179,7 @@ def _is_of_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[st
 def _codes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check each code: value, scheme and meaning within their lengths, and a private scheme declared."""
     declared = {item.CodingSchemeDesignator for item in ds.get("CodingSchemeIdentificationSequence", [])}
-    for item in _items(_without_inherited(ds)):
+    for item in items(_without_inherited(ds)):
         if "CodeMeaning" not in item:
             continue
         value, scheme, meaning = item.get("CodeValue"), str(item.get("CodingSchemeDesignator", "")), item.CodeMeaning
@@ -156,13 +199,13 @@ def _never_verified(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
 def _root_is_tid_1500(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check the mandatory rows of TID 1500, 1001, 1004 and 1008."""
     templates = [str(item.TemplateIdentifier) for item in ds.get("ContentTemplateSequence", [])]
-    if not _is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or templates != ["1500"]:
+    if not is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or templates != ["1500"]:
         yield "the root is not TID 1500"
     mandatory = (codes.LANGUAGE, codes.OBSERVER_TYPE, codes.DEVICE_OBSERVER_UID, codes.PROCEDURE_REPORTED)
     for concept in (*mandatory, codes.IMAGING_MEASUREMENTS):
-        if not _children(ds, concept):
+        if not children(ds, concept):
             yield f"{concept} is missing"
-    if _children(ds, codes.SUBJECT_CLASS) and not _children(ds, codes.SUBJECT_ID):
+    if children(ds, codes.SUBJECT_CLASS) and not children(ds, codes.SUBJECT_ID):
         yield "the fetus has no Subject ID"
     if not _groups(ds):
         yield "the report has no measurement group"
@@ -172,23 +215,23 @@ def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterato
     """Check that each group can be known again, and that each number says which algorithm gave it."""
     uids: list[str] = []
     for group in _groups(ds):
-        tracking = _children(group, codes.TRACKING_UID)
-        if not tracking or not _children(group, codes.TRACKING_IDENTIFIER):
+        tracking = children(group, codes.TRACKING_UID)
+        if not tracking or not children(group, codes.TRACKING_IDENTIFIER):
             yield "a measurement group has no tracking identifier"
         uids.extend(str(item.UID) for item in tracking)
         numbers = [item for item in group.ContentSequence if item.ValueType == "NUM"]
-        if numbers and not (_children(group, codes.ALGORITHM_NAME) and _children(group, codes.ALGORITHM_VERSION)):
+        if numbers and not (children(group, codes.ALGORITHM_NAME) and children(group, codes.ALGORITHM_VERSION)):
             yield "a number does not say which algorithm gave it"
     if len(uids) != len(set(uids)):
         yield "two measurement groups have the same tracking UID"
 
 
 def _numbers_have_units(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    for item in _content(ds, "NUM"):
+    for item in content(ds, "NUM"):
         for measured in item.MeasuredValueSequence:
             unit = measured.MeasurementUnitsCodeSequence[0].CodingSchemeDesignator
             if unit != "UCUM" or not math.isfinite(float(measured.NumericValue)):
-                yield f"{_meaning(item)} has no finite value with a unit"
+                yield f"{meaning(item)} has no finite value with a unit"
 
 
 def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -199,7 +242,7 @@ def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> 
         for series in study.ReferencedSeriesSequence
         for reference in series.ReferencedSOPSequence
     }
-    for item in _content(ds, "IMAGE"):
+    for item in content(ds, "IMAGE"):
         reference = item.ReferencedSOPSequence[0]
         uid = str(reference.ReferencedSOPInstanceUID)
         if uid not in evidence or uid not in sources:
@@ -207,27 +250,12 @@ def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> 
         elif reference.ReferencedSOPClassUID != sources[uid].SOPClassUID:
             yield f"image {uid} is referenced as another class"
         else:
-            yield from _why_frames_are_wrong(reference, sources[uid])
-
-
-def _why_frames_are_wrong(reference: Dataset, source: Dataset) -> Iterator[str]:
-    frames = _frame_numbers(reference)
-    if frames and not needs_frame_numbers(source):
-        yield "a still image is referenced with a frame number"
-    if any(not 1 <= frame <= number_of_frames(source) for frame in frames):
-        yield f"frame {max(frames)} of {number_of_frames(source)} frames is referenced"
-
-
-def _frame_numbers(reference: Dataset) -> list[int]:
-    listed = reference.get("ReferencedFrameNumber")
-    if listed is None:
-        return []
-    return [int(frame) for frame in (listed if isinstance(listed, Sequence | MultiValue) else [listed])]
+            yield from why_frames_are_wrong(reference, sources[uid])
 
 
 def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check each SCOORD (PS3.3 C.18.6): its number of points, one picture of its own, and points inside it."""
-    for item in _content(ds, "SCOORD"):
+    for item in content(ds, "SCOORD"):
         values = [float(value) for value in item.GraphicData]
         images = [child for child in item.get("ContentSequence", []) if child.ValueType == "IMAGE"]
         if len(values) % 2 or (item.GraphicType == "ELLIPSE" and len(values) != 8):  # noqa: PLR2004
@@ -247,60 +275,6 @@ def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> I
             yield "a shape reaches outside its image"
 
 
-def _is_harmless(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check what makes a capture harmless: derived, marked, and nothing to measure on."""
-    if list(ds.get("ImageType") or [])[:2] != ["DERIVED", "SECONDARY"]:
-        yield "the capture does not say that it is derived"
-    if ds.get("BurnedInAnnotation") != "YES":
-        yield "the capture does not say that annotation is burned in"
-    for keyword in _FORBIDDEN_ON_CAPTURE:
-        if keyword in ds:
-            yield f"the capture has {keyword}: nobody shall measure on it"
-
-
-def _pixels_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check that the pixel data are all there, and that a compression with loss is owned up to."""
-    frames = number_of_frames(ds)
-    if not ds.file_meta.TransferSyntaxUID.is_encapsulated:
-        size = frames * ds.Rows * ds.Columns * ds.SamplesPerPixel
-        if len(ds.PixelData) != size + size % 2:
-            yield f"the pixel data have {len(ds.PixelData)} bytes instead of {size}"
-        return
-    streams = list(generate_frames(ds.PixelData, number_of_frames=frames))
-    if len(streams) != frames or not all(stream.startswith(_JPEG_START) for stream in streams):
-        yield f"the pixel data hold {len(streams)} JPEG pictures instead of {frames}"
-    if ds.PhotometricInterpretation != "YBR_FULL_422":
-        yield f"JPEG pictures in colour space {ds.PhotometricInterpretation}"
-    if ds.get("LossyImageCompression") != "01" or not ds.get("LossyImageCompressionRatio"):
-        yield "the capture does not say that it was compressed with loss"
-
-
-def _sources_are_in_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
-    for reference in ds.get("SourceImageSequence", []):
-        source = sources.get(str(reference.ReferencedSOPInstanceUID))
-        if source is None or not is_picture(source):
-            yield f"the source image {reference.ReferencedSOPInstanceUID} is not in the study"
-            continue
-        yield from _why_frames_are_wrong(reference, source)
-
-
-def _lies_over_its_source(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
-    for reference in ds.get("SourceImageSequence", []):
-        source = sources.get(str(reference.ReferencedSOPInstanceUID))
-        if source is not None and size_px(source) != (ds.Rows, ds.Columns):
-            yield "the capture has another geometry than its source"
-
-
-def _plays(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check that each frame of a cine has a source, and that what tells their order is there (PS3.3 C.7.6.6)."""
-    sources = ds.get("SourceImageSequence") or [Dataset()]
-    if len(_frame_numbers(sources[0])) != number_of_frames(ds):
-        yield "the cine does not say which frame each of its own is of"
-    pointer = ds.get("FrameIncrementPointer")
-    if pointer is not None and pointer not in ds:
-        yield "the cine does not say in which order its frames follow"
-
-
 _COMMON_RULES: tuple[Rule, ...] = (_uids_are_valid, _is_of_the_study, _codes_are_whole)
 _REPORT_RULES: tuple[Rule, ...] = (
     _present(_TYPE_1_REPORT, _TYPE_2_REPORT),
@@ -312,18 +286,37 @@ _REPORT_RULES: tuple[Rule, ...] = (
     _references_are_in_evidence,
     _shapes_lie_on_their_frame,
 )
-_PICTURE_RULES: tuple[Rule, ...] = (*_COMMON_RULES, _is_harmless, _pixels_are_whole, _sources_are_in_the_study)
-_PAGE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_PICTURE_RULES)
+_BIOMETRY_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_REPORT, _TYPE_2_REPORT),
+    *_COMMON_RULES,
+    _never_verified,
+    *tid_5000.RULES,
+    _numbers_have_units,
+    _references_are_in_evidence,
+    _shapes_lie_on_their_frame,
+)
+_PAGE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_COMMON_RULES, *picture_rules.PAGE)
 _CAPTURE_RULES: tuple[Rule, ...] = (
     _present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE),
-    *_PICTURE_RULES,
-    _lies_over_its_source,
+    *_COMMON_RULES,
+    *picture_rules.CAPTURE,
 )
-_CINE_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_CINE, _TYPE_2_CAPTURE),
-    *_PICTURE_RULES,
-    _lies_over_its_source,
-    _plays,
+_CINE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_CINE, _TYPE_2_CAPTURE), *_COMMON_RULES, *picture_rules.CINE)
+_SEGMENTATION_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_SEGMENTATION, _TYPE_2_COMMON),
+    *_COMMON_RULES,
+    *annotation_rules.SEGMENTATION,
+)
+_PRESENTATION_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_PRESENTATION, _TYPE_2_COMMON),
+    *_COMMON_RULES,
+    *annotation_rules.PRESENTATION_STATE,
+)
+_KEY_OBJECT_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_KEY_OBJECT, _TYPE_2_COMMON),
+    *_COMMON_RULES,
+    *annotation_rules.KEY_OBJECT,
+    _references_are_in_evidence,
 )
 
 
@@ -334,42 +327,9 @@ def _without_inherited(ds: Dataset) -> Dataset:
     return ours
 
 
-def _items(ds: Dataset) -> Iterator[Dataset]:
-    """Walk all sequence items, at any depth."""
-    for element in ds:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield item
-                yield from _items(item)
-
-
-def _content(ds: Dataset, value_type: str) -> Iterator[Dataset]:
-    """Walk the content items of one value type, at any depth."""
-    for item in ds.get("ContentSequence", []):
-        if item.ValueType == value_type:
-            yield item
-        yield from _content(item, value_type)
-
-
-def _children(ds: Dataset, concept: Concept) -> list[Dataset]:
-    return [item for item in ds.get("ContentSequence", []) if _is_named(item, concept)]
-
-
 def _groups(ds: Dataset) -> list[Dataset]:
     return [
         group
-        for measurements in _children(ds, codes.IMAGING_MEASUREMENTS)
-        for group in _children(measurements, codes.MEASUREMENT_GROUP)
+        for measurements in children(ds, codes.IMAGING_MEASUREMENTS)
+        for group in children(measurements, codes.MEASUREMENT_GROUP)
     ]
-
-
-def _is_named(item: Dataset, concept: Concept) -> bool:
-    names = item.get("ConceptNameCodeSequence")
-    return bool(names) and (names[0].get("CodeValue"), names[0].get("CodingSchemeDesignator")) == (
-        concept.value,
-        concept.scheme,
-    )
-
-
-def _meaning(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeMeaning)

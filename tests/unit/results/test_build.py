@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+from functools import partial
 
 import numpy as np
 import pydicom
@@ -18,14 +19,16 @@ from dicom_node.domain.result import Algorithm, NotAnalysed, ResultObject
 from dicom_node.results import codes
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.evidence import INHERITED, patient_and_study
-from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor, Subject, outcome_of
+from dicom_node.results.findings_sr import Subject, outcome_of
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
+from dicom_node.results.report import SOP_CLASS_UID, Predecessor
 
 NODE = NodeIdentity("DICOM_NODE", institution="Clinic")
 STILL = s.header(Rows=120, Columns=160)
 FRAME = s.reference(STILL)
-ANALYSIS = s.analysis(s.findings(FRAME))
+in_pixels = partial(s.findings, millimetres=False)  # without a report of biometry
+ANALYSIS = s.analysis(in_pixels(FRAME))
 KEY_FRAMES = {FRAME: Frame(FRAME, s.picture(), Calibration(reason="none"))}
 
 
@@ -49,7 +52,7 @@ def test_a_report_a_summary_page_and_an_overlay_are_made() -> None:
 
 
 def test_a_heat_map_has_an_overlay_of_its_own_to_which_the_report_points() -> None:
-    report, page, plain, heat = build(analysis=s.analysis([*s.findings(FRAME), *s.anomaly(FRAME)]))
+    report, page, plain, heat = build(analysis=s.analysis([*in_pixels(FRAME), *s.anomaly(FRAME)]))
     assert "heat map (Grad-CAM)" in heat.DerivationDescription
     assert plain.SOPInstanceUID != heat.SOPInstanceUID
     assert page.SeriesInstanceUID == plain.SeriesInstanceUID == heat.SeriesInstanceUID
@@ -127,11 +130,11 @@ def test_what_could_not_be_analysed_is_said_once_per_reason() -> None:
 @pytest.mark.parametrize(
     ("found", "failed", "outcome"),
     [
-        (s.findings(FRAME), (), codes.ALL_SUCCEEDED_WITH_FINDINGS),
-        (s.findings(FRAME)[-1:], (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
+        (in_pixels(FRAME), (), codes.ALL_SUCCEEDED_WITH_FINDINGS),
+        (in_pixels(FRAME)[-1:], (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
         ((), (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
-        (s.findings(FRAME), (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITH_FINDINGS),
-        (s.findings(FRAME)[-1:], (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITHOUT_FINDINGS),
+        (in_pixels(FRAME), (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITH_FINDINGS),
+        (in_pixels(FRAME)[-1:], (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITHOUT_FINDINGS),
         ((), (NotAnalysed("1", "x"),), codes.NONE_SUCCEEDED),
     ],
 )
@@ -141,7 +144,7 @@ def test_the_outcome_is_coded(found: tuple[object, ...], failed: tuple[NotAnalys
 
 def test_a_finding_of_an_unknown_instance_quarantines_the_report_alone() -> None:
     stray = dataclasses.replace(FRAME, sop_instance_uid="1.2.3")
-    analysis = dataclasses.replace(ANALYSIS, findings=(*ANALYSIS.findings, *s.findings(stray)))
+    analysis = dataclasses.replace(ANALYSIS, findings=(*ANALYSIS.findings, *in_pixels(stray)))
     report, _, capture = build_objects(analysis, [STILL], KEY_FRAMES, NODE)
     assert isinstance(report, QuarantinedObject)
     assert "1.2.3, which is not in evidence" in report.reason
@@ -198,7 +201,7 @@ def test_uids_of_an_old_scanner_with_leading_zeros_cost_no_result() -> None:
     source = s.as_read(s.header(Rows=120, Columns=160, **uids))
     frame = s.reference(source)
     report, _, capture = build(
-        analysis=s.analysis(s.findings(frame), study_instance_uid="1.2.03"),
+        analysis=s.analysis(in_pixels(frame), study_instance_uid="1.2.03"),
         headers=[source],
         key_frames={frame: Frame(frame, s.picture(), Calibration(reason="none"))},
     )
@@ -242,7 +245,7 @@ def test_an_odd_value_in_a_header_costs_no_report(keyword: str, patient_from: in
         odd = with_odd(keyword, value)
         if patient_from == 2:
             odd.SOPInstanceUID = f"{s.SERIES_UID}.0"
-        analysis = s.analysis(s.findings(FRAME), [NotAnalysed(str(odd.SOPInstanceUID), "odd")])
+        analysis = s.analysis(in_pixels(FRAME), [NotAnalysed(str(odd.SOPInstanceUID), "odd")])
         results = build_objects(analysis, [STILL, odd], KEY_FRAMES, NODE)
         assert [type(result) for result in results] == [ResultObject] * 3, (value, results)
 
@@ -254,7 +257,7 @@ def test_an_odd_picture_gives_a_report_or_its_reason(keyword: str) -> None:
         odd = with_odd(keyword, value)
         frame = s.reference(odd)
         frames = {frame: Frame(frame, s.picture(), Calibration(reason="none"))}
-        for result in build_objects(s.analysis(s.findings(frame)), [odd], frames, NODE):
+        for result in build_objects(s.analysis(in_pixels(frame)), [odd], frames, NODE):
             assert isinstance(result, ResultObject) or result.reason
 
 

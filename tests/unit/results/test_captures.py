@@ -150,7 +150,7 @@ def test_a_cine_on_which_nothing_is_drawn_has_no_overlay() -> None:
 
 
 def test_by_default_there_are_no_cine_overlays() -> None:
-    assert set(built(sampled([1, 7]), Profile())) == {"findings_sr", "secondary_capture"}
+    assert set(built(sampled([1, 7]), Profile())) == {"findings_sr", "biometry_sr", "secondary_capture"}
 
 
 def test_a_profile_decides_modality_series_numbers_and_the_class_of_reports() -> None:

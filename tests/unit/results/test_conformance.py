@@ -18,8 +18,8 @@ from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
 from dicom_node.imaging.frames import one_frame, open_instance
 from dicom_node.results.build import build_objects
-from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.report import SOP_CLASS_UID, Predecessor
 
 NODE = NodeIdentity("DICOM_NODE", institution="Clinic")
 PIXELMED = (
