@@ -326,7 +326,9 @@ def biometry_section(*content: Dataset) -> Dataset:
 
 def scanner_report(*content: Dataset, number: int = 9, **changes: object) -> Dataset:
     """Make what a scanner sends of its calliper measurements: a Comprehensive SR by TID 5000."""
-    ds = header("1.2.840.10008.5.1.4.1.1.88.33", number, Modality="SR", ImageType=None)
+    ds = header(
+        "1.2.840.10008.5.1.4.1.1.88.33", number, Modality="SR", ImageType=None, SeriesInstanceUID=STUDY_UID + ".2"
+    )
     ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     ds.ContentDate, ds.ContentTime = "20260102", "103000"
     ds.CompletionFlag, ds.VerificationFlag = "PARTIAL", "UNVERIFIED"
