@@ -27,7 +27,8 @@ from dicom_node.results.tracking import tracking_uid_of
 KIND: ObjectKind = "segmentation"
 SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.66.4"
 DESCRIPTION = "AI outlines, investigational, not verified"
-_SUBPIXEL = 6
+_SUBPIXEL = 4
+_FINER = 4
 
 Mask = npt.NDArray[np.uint8]
 
@@ -87,11 +88,14 @@ def build_segmentation(
 
 
 def mask_of(outline: Segmentation, shape: tuple[int, int]) -> Mask:
-    """Fill an outline; gives a mask (rows, columns) of 0 and 1. Its coordinates have pixel centres at halves."""
-    mask = np.zeros(shape, dtype=np.uint8)
-    points = (np.array(outline.contour.points_px) - 0.5) * (1 << _SUBPIXEL)
-    cv2.fillPoly(mask, [np.rint(points).astype(np.int32)], 1, cv2.LINE_8, _SUBPIXEL)
-    return mask
+    """Fill an outline; gives a mask (rows, columns) of 1 where a pixel's centre lies inside, else 0.
+
+    OpenCV counts the line itself as inside, so it fills a finer grid, of which the centres are taken.
+    """
+    fine = np.zeros((shape[0] * _FINER, shape[1] * _FINER), dtype=np.uint8)
+    points = (np.array(outline.contour.points_px) * _FINER - 0.5) * (1 << _SUBPIXEL)
+    cv2.fillPoly(fine, [np.rint(points).astype(np.int32)], 1, cv2.LINE_8, _SUBPIXEL)
+    return np.ascontiguousarray(fine[_FINER // 2 :: _FINER, _FINER // 2 :: _FINER])
 
 
 def _described(
