@@ -54,9 +54,7 @@ def read_scanner_report(ds: Dataset) -> ScannerReport | None:
     """Read what a scanner reports; None when it is no obstetric report, our own, or says nothing that we know."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the scanner's oddities
-        if not _is_obstetric(ds) or is_own_result(ds):
-            return None
-        report = _read(ds)
+        report = _read(ds) if _is_a_scanners(ds) else None
     if report is None:
         return None
     says_something = report.sizes or report.fetuses or report.number_of_fetuses > 1 or report.has_dates
@@ -118,9 +116,9 @@ def _content_of(ds: Dataset) -> list[Dataset]:
 
 
 @_or_none
-def _is_obstetric(ds: Dataset) -> bool:
+def _is_a_scanners(ds: Dataset) -> bool:
     templates = [str(item.get("TemplateIdentifier")) for item in ds.get("ContentTemplateSequence") or []]
-    return "5000" in templates or name_of(ds) == codes.OBSTETRIC_REPORT
+    return ("5000" in templates or name_of(ds) == codes.OBSTETRIC_REPORT) and not is_own_result(ds)
 
 
 @_or_none
