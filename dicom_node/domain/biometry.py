@@ -174,7 +174,7 @@ def weeks_and_days(days: float) -> str:
 def _gathered(findings: Iterable[Finding]) -> dict[str, Size]:
     measured: dict[str, list[Measurement]] = {}
     for finding in findings:
-        if isinstance(finding, Measurement) and finding.unit == "mm":
+        if isinstance(finding, Measurement) and finding.unit == "mm" and finding.value > 0:
             measured.setdefault(finding.name, []).append(finding)
     return {name: Size(name, fmean(m.value for m in found), tuple(found)) for name, found in measured.items()}
 

@@ -54,9 +54,7 @@ def read_scanner_report(ds: Dataset) -> ScannerReport | None:
     """Read what a scanner reports; None when it is no obstetric report, our own, or says nothing that we know."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the scanner's oddities
-        if not _is_obstetric(ds) or is_own_result(ds):
-            return None
-        report = _read(ds)
+        report = _read(ds) if _is_a_scanners(ds) else None
     if report is None:
         return None
     says_something = report.sizes or report.fetuses or report.number_of_fetuses > 1 or report.has_dates
@@ -78,7 +76,7 @@ def _or_none(read: Callable[_P, _T]) -> Callable[_P, _T | None]:
 
 @_or_none  # a tree may be deeper than any program can follow
 def _read(ds: Dataset) -> ScannerReport:
-    items = list(_walk(ds, None, at_root=True))
+    items = list(_walk(ds, _fetus_of(ds) if _is_about_a_fetus(ds) else None))
     readings = [reading for it in items if (reading := _reading(it)) is not None]
     fetuses = tuple(dict.fromkeys(it.fetus for it in items if it.fetus is not None))
     return ScannerReport(
@@ -87,7 +85,7 @@ def _read(ds: Dataset) -> ScannerReport:
         examined_on=_day(_text(ds, "StudyDate")) or _day(_text(ds, "ContentDate")),
         sizes=manual_sizes(readings),
         fetuses=fetuses,
-        number_of_fetuses=max(1, len(fetuses), _number_of_fetuses(items)),
+        number_of_fetuses=max(1, _number_of_fetuses(items), _named_in_one_way(items, fetuses)),
         last_menstrual_period=_date(items, codes.LAST_MENSTRUAL_PERIOD),
         expected_delivery=_date(items, codes.EXPECTED_DELIVERY) or _date(items, codes.EXPECTED_DELIVERY_BY_LMP),
         age_by_dates_days=next((days for it in items if (days := _value(it.item, AGE_BY_LMP, _DAYS))), None),
@@ -103,17 +101,13 @@ class _Item:
     in_container: bool
 
 
-def _walk(parent: Dataset, fetus: str | None, *, at_root: bool) -> Iterator[_Item]:
-    """Walk a tree. A container's fetus is that of all it holds; the root's subject is the mother, if it says no other.
-
-    At the root Subject ID may be the patient's own (TID 1007).
-    """
-    if not at_root or _is_about_a_fetus(parent):
-        fetus = _fetus_of(parent) or fetus
+def _walk(parent: Dataset, fetus: str | None) -> Iterator[_Item]:
+    """Walk a tree. A container's fetus is that of all it holds, unless they name their own."""
     in_container = _text(parent, "ValueType") == "CONTAINER"
     for item in _content_of(parent) or []:
-        yield _Item(item, fetus, in_container)
-        yield from _walk(item, fetus, at_root=False)
+        own = _fetus_of(item) or fetus
+        yield _Item(item, own, in_container)
+        yield from _walk(item, own)
 
 
 @_or_none
@@ -122,26 +116,26 @@ def _content_of(ds: Dataset) -> list[Dataset]:
 
 
 @_or_none
-def _is_obstetric(ds: Dataset) -> bool:
+def _is_a_scanners(ds: Dataset) -> bool:
     templates = [str(item.get("TemplateIdentifier")) for item in ds.get("ContentTemplateSequence") or []]
-    return "5000" in templates or name_of(ds) == codes.OBSTETRIC_REPORT
+    return ("5000" in templates or name_of(ds) == codes.OBSTETRIC_REPORT) and not is_own_result(ds)
 
 
 @_or_none
 def _is_about_a_fetus(ds: Dataset) -> bool:
+    """Tell whether the root's Subject ID is a fetus's; else it is the mother's own (TID 1007)."""
     return codes.FETUS in [value_of(item) for item in children(ds, codes.SUBJECT_CLASS)]
 
 
 @_or_none
 def _fetus_of(ds: Dataset) -> str | None:
     """Name the fetus that a container is about: by 121030, by 11951-1, or by the retired 121037 (a number)."""
-    for name in _FETUS_NAMES:
-        for item in children(ds, name):
-            number = _numeric(item)
-            text = _text(item, "TextValue") or (f"{number:g}" if number is not None else "")
-            if text:
-                return text
-    return None
+    return next((text for name in _FETUS_NAMES for item in children(ds, name) if (text := _id_of(item))), None)
+
+
+def _id_of(item: Dataset) -> str:
+    number = _numeric(item)
+    return _text(item, "TextValue") or (f"{number:g}" if number is not None else "")
 
 
 @_or_none
@@ -175,6 +169,11 @@ def _numeric(item: Dataset) -> float | None:
 def _number_of_fetuses(items: list[_Item]) -> int:
     stated = [_numeric(it.item) or 0 for it in items if _named(it.item) == codes.NUMBER_OF_FETUSES]
     return max((int(number) for number in stated if number <= _MOST_FETUSES), default=0)
+
+
+def _named_in_one_way(items: list[_Item], fetuses: tuple[str, ...]) -> int:
+    """Count the fetuses of one way of naming: "A" by its id in one section is "1" by its number in another."""
+    return max(len({_id_of(it.item) for it in items if _named(it.item) == way} & set(fetuses)) for way in _FETUS_NAMES)
 
 
 def _date(items: list[_Item], concept: Concept) -> date | None:

@@ -29,7 +29,8 @@ SECTIONS = (
 _OF_A_FETUS = SECTIONS[2:]
 _FETUS_NAMES = (codes.SUBJECT_ID, codes.FETUS_ID)
 
-#: Of CID 12041 and 12042 (parts of CID 12040): the structures that are judged. pydicom has no tables of 2025.
+#: Of CID 12041 and 12042 (parts of CID 12040) what may be assessed here; pydicom has no tables of 2025. The nose is
+#: not among them: what is judged there is its tip alone.
 SURVEYED = (
     Concept("119406000", "SCT", "Thalamus"),
     Concept("35918002", "SCT", "Fourth ventricle"),
@@ -144,7 +145,7 @@ def _numbers(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
         name, unit = name_of(item), unit_of(item)
         expected = _UNITS.get(name, "mm") if name else "mm"
         if unit is None or unit.value != expected:
-            yield f"{name} is in {unit} instead of {expected}"
+            yield f"{name} is in {unit.value if unit else 'no unit'} instead of {expected}"
         equations = [value_of(it) for it in children(item, codes.EQUATION)]
         if name in _EQUATIONS and not equations and not children(item, codes.EQUATION_CITATION):
             yield f"{name} does not say by which equation"

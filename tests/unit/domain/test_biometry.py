@@ -128,5 +128,10 @@ def test_frames_that_disagree_give_no_size_but_a_reason() -> None:
     assert contested(heads(200.0, 240.0)) == {"HC": "the frames disagree: 200 to 240 mm"}
 
 
+@pytest.mark.parametrize("nothing", [0.0, float("nan")])
+def test_nothing_is_no_size(nothing: float) -> None:
+    assert not sizes_of(heads(nothing))
+
+
 def test_pixels_have_no_age() -> None:
     assert not sizes_of(synthetic.findings(FRAME, millimetres=False))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,6 +119,23 @@ def test_the_scanners_report_is_evidence_and_was_analysed(tmp_path: Path) -> Non
         (study,) = ds.CurrentRequestedProcedureEvidenceSequence
         evidence = [it for series in study.ReferencedSeriesSequence for it in series.ReferencedSOPSequence]
         assert scan.SOPInstanceUID in [it.ReferencedSOPInstanceUID for it in evidence]
+
+
+@pytest.mark.parametrize("fetuses", ["A", "AB"])
+def test_validators_accept_the_answer_to_images_with_a_report(tmp_path: Path, fetuses: str) -> None:
+    sections = [
+        s.biometry_section(s.text_item(s.SUBJECT_ID, name), s.biometry_group("HC", (26.0, "cm"))) for name in fetuses
+    ]
+    answered, _ = answer(tmp_path, s.image(), s.scanner_report(s.date_item(s.LMP, "20250620"), *sections))
+    results = [path for kind, path in answered.written if kind != "preview"]
+    assert len(results) == (3 if fetuses == "A" else 2)
+    for path in results:
+        verified = subprocess.run(["/usr/bin/dciodvfy", "-new", path], capture_output=True, text=True, check=False)
+        assert verified.returncode == 0, verified.stderr
+    agreed = subprocess.run(
+        ["/usr/bin/dcentvfy", *tmp_path.glob("*.dcm"), *results], capture_output=True, text=True, check=False
+    )
+    assert agreed.returncode == 0, agreed.stderr
 
 
 def test_without_a_scanners_report_nothing_is_compared(tmp_path: Path) -> None:

@@ -90,6 +90,19 @@ def test_twins_are_kept_apart() -> None:
     assert (report.fetuses, report.number_of_fetuses) == (("A", "B"), 2)
 
 
+def test_one_fetus_that_is_named_in_two_ways_is_no_twin() -> None:
+    report = read(
+        s.biometry_section(s.text_item(s.SUBJECT_ID, "A"), s.biometry_group("HC", (17.6, "cm"))),
+        s.biometry_section(s.number_item(FETUS_NUMBER, 1, "1"), s.biometry_group("AC", (15.0, "cm"))),
+    )
+    assert (report.fetuses, report.number_of_fetuses) == (("A", "1"), 1)
+
+
+def test_a_value_may_name_its_fetus_itself() -> None:
+    own = s.number_item(HC, 176.0, "mm", s.text_item(FETUS_ID, "B"))
+    assert sizes(s.biometry_section(s.biometry_group("HC", own))) == {(HC, "B"): 176.0}
+
+
 def test_the_number_of_fetuses_may_be_stated() -> None:
     assert read(s.content_item("CONTAINER", SUMMARY, s.number_item(COUNT, 3, "1"))).number_of_fetuses == 3
     count = s.number_item(COUNT, 2026, "1")
