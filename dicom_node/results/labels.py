@@ -79,15 +79,20 @@ class Page:
         self._take(box)
         return box
 
-    def write_label(self, text: str, subject: Box, colour: Colour) -> bool:
-        """Name a shape beside it, or farther off with a thin line; False when the picture has no free place."""
+    def write_label(self, text: str, subject: Box, colour: Colour, prefer: Box | None = None) -> Box | None:
+        """Name a shape beside it, or farther off with a thin line.
+
+        :param prefer: where to begin, if nothing is in the way.
+        :returns: where the label is; None when the picture has no free place for it.
+        """
         width, height = width_of(text, self._font_px), self._font_px * 1.25
-        box = self._place(width, height, _near(subject, width, height, self._font_px))
-        if box is None:
-            return False
-        self._lead(box, subject, colour, 0.8 * self._font_px)
-        self._write(box, text, colour, self._font_px)
-        return True
+        box = self._still_free(prefer, width, height) or self._place(
+            width, height, _near(subject, width, height, self._font_px)
+        )
+        if box is not None:
+            self._lead(box, subject, colour, 0.8 * self._font_px)
+            self._write(box, text, colour, self._font_px)
+        return box
 
     def reserve(self, width: float, height: float, within: Box, prefer: Box | None = None) -> Box | None:
         """Find room for something that is drawn by another hand, low and to the left within a part of the picture."""
@@ -126,7 +131,7 @@ class Page:
         if prefer is None:
             return None
         box = (prefer[0], prefer[1], prefer[0] + width, prefer[1] + height)
-        inside = box[2] <= self._columns and box[3] <= self._rows
+        inside = min(box[0], box[1], self._columns - box[2], self._rows - box[3]) >= 0
         return box if inside and not (self._blocked & self._mask([box])).any() else None
 
     def _far_from_the_middle(self, width: float, height: float) -> _Cost:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -58,9 +58,13 @@ class Style:
 
 @dataclass(slots=True)
 class Layout:
-    """What stays the same from frame to frame of a cine: the colours, and where the values and the scale stand."""
+    """What stays the same from frame to frame of a cine: the colours, and where the text stands.
+
+    :ivar labels: where a structure's label begins, from the upper left corner of its box.
+    """
 
     colours: dict[str, Colour]
+    labels: dict[str, tuple[float, float]] = field(default_factory=dict)
     values: Box | None = None
     scale: Box | None = None
 
@@ -80,14 +84,25 @@ def overlay(frame: Frame, findings: Sequence[Finding], layout: Layout | None = N
     page.write_banner(BANNER, WARNING)
     layout.values = page.write_block([*value_lines(findings, colours), *_position(frame)], layout.values)
     unplaced = [
-        (label, colours[finding.name])
+        (label_of(finding), colours[finding.name])
         for finding in findings
-        if isinstance(finding, Detection)
-        and not page.write_label(label := label_of(finding), finding.box_xyxy_px, colours[finding.name])
+        if isinstance(finding, Detection) and not _write_label(page, finding, layout)
     ]
     page.write_block(unplaced)
     layout.scale = _draw_scale(page, frame, style, layout.scale)
     return page.picture
+
+
+def _write_label(page: Page, finding: Detection, layout: Layout) -> bool:
+    """Name a box, where its label stood before if it can; False when the picture has no room for it."""
+    x0, y0, x1, y1 = finding.box_xyxy_px
+    before = layout.labels.get(finding.name)
+    prefer = (x0 + before[0], y0 + before[1], x1, y1) if before else None
+    box = page.write_label(label_of(finding), finding.box_xyxy_px, layout.colours[finding.name], prefer)
+    if box is None:
+        return False
+    layout.labels[finding.name] = (box[0] - x0, box[1] - y0)
+    return True
 
 
 def draw_shapes(picture: Picture, findings: Sequence[Finding], style: Style, colours: dict[str, Colour]) -> None:

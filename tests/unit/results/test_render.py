@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import synthetic as s
@@ -8,7 +10,7 @@ from dicom_node.domain.finding import Classification, Detection, Graphic, HeatMa
 from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.labels import Page
-from dicom_node.results.render import Style, colours_of, overlay, untouchable, value_lines
+from dicom_node.results.render import Layout, Style, colours_of, overlay, untouchable, value_lines
 
 FRAME = s.reference(s.header())
 
@@ -128,6 +130,17 @@ def test_no_text_touches_a_structure_a_calliper_or_other_text_or_leaves_the_pict
         assert min(x0, y0, columns - x1, rows - y1) >= 0, place
         others = [*forbidden, *places[:number]]
         assert not [box for box in others if min(x1, box[2]) - max(x0, box[0]) > 1 < min(y1, box[3]) - max(y0, box[1])]
+
+
+def test_text_stays_where_it_was_from_frame_to_frame() -> None:
+    boxes = crowd(480, 640, 1)
+    layout = Layout(colours_of(boxes))
+    overlay(frame(480, 640), boxes, layout)
+    before = dict(layout.labels)
+    assert set(before) == {box.name for box in boxes}
+    moved = [dataclasses.replace(it, box_xyxy_px=tuple(v + 3 for v in it.box_xyxy_px)) for it in boxes]
+    overlay(frame(480, 640), moved, layout)
+    assert sum(before[name] == pytest.approx(layout.labels[name]) for name in before) >= 8
 
 
 def test_categories_are_gathered_by_class_and_their_reserve_is_said_once() -> None:
