@@ -48,6 +48,7 @@ from dicom_node.results.evidence import is_picture, stand_in
 from dicom_node.results.groups import coded, identified
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.profile import SR_CLASSES, ObjectKind, Profile
+from dicom_node.results.public_codes import say_in_words
 from dicom_node.results.report import (
     DISCLAIMER,
     Predecessor,
@@ -102,6 +103,8 @@ def build_report(
         anatomy_surveys=[obgyn.FetalAnatomySurveySection(fetus, survey)] if survey else [],
         early_gestation=[obgyn.EarlyGestationSection(fetus, early)] if early else [],
     )
+    if not profile.private_codes:
+        say_in_words(content[0])
     series = Series.of(profile, KIND, SR_CLASSES[profile.sr_class], "SR", DESCRIPTION)
     return new_report(series, content[0], analysis, headers, node, previous=previous)
 

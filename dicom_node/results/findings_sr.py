@@ -21,6 +21,7 @@ from dicom_node.results.evidence import is_picture, stand_in
 from dicom_node.results.groups import GroupWriter, coded
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.profile import SR_CLASSES, ObjectKind, Profile
+from dicom_node.results.public_codes import say_in_words
 from dicom_node.results.report import DISCLAIMER, Predecessor, fetus_id, new_report, observer, why_this_fetus
 
 KIND: ObjectKind = "findings_sr"
@@ -85,6 +86,8 @@ def build_report(
         imaging_measurements=groups,
         referenced_images=list(images.values()) or None,
     )[0]
+    if not profile.private_codes:
+        say_in_words(content)
     captures = [capture for _, capture in explanations]
     series = Series.of(profile, KIND, SR_CLASSES[profile.sr_class], "SR", DESCRIPTION)
     ds = new_report(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from highdicom.ko import KeyObjectSelection
 from pydicom import Dataset
 
-from dicom_node.domain.finding import frames_of
+from dicom_node.domain.finding import Classification, Finding, HeatMap, frames_of
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import StudyAnalysis
 from dicom_node.results import codes
@@ -26,9 +26,16 @@ _WHY = "Investigational AI result, not verified: these images gave an answer tha
 
 
 def suspicious_frames(analysis: StudyAnalysis) -> list[FrameReference]:
-    """List the frames that an answer other than normal is about; a normal study has none, and no key object."""
-    suspicious = [finding for finding in analysis.findings if is_suspicious(finding)]
-    return list(dict.fromkeys(frame for finding in suspicious for frame in frames_of(finding)))
+    """List the frames that gave an answer other than normal; a normal study has none, and no key object.
+
+    Where heat maps explain an answer over many frames, it is theirs: the others do not show it as well.
+    """
+    frames: dict[FrameReference, None] = {}
+    for finding in analysis.findings:
+        if is_suspicious(finding):
+            explained = [it.frame for it in analysis.findings if isinstance(it, HeatMap) and _explains(it, finding)]
+            frames |= dict.fromkeys(explained or frames_of(finding))
+    return list(frames)
 
 
 def build_key_object(
@@ -64,6 +71,14 @@ def build_key_object(
     restore_sop_classes(ds, headers)
     _name_frames(ds, frames)
     return ds
+
+
+def _explains(heat_map: HeatMap, finding: Finding) -> bool:
+    return (
+        isinstance(finding, Classification)
+        and (heat_map.task, heat_map.value) == (finding.task, finding.value)
+        and heat_map.frame in finding.frames
+    )
 
 
 def _name_frames(ds: Dataset, frames: Sequence[FrameReference]) -> None:

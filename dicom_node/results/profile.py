@@ -51,6 +51,7 @@ class Profile:
         beside the images.
     :ivar encoding: of captures: ``raw`` is read by everything, ``jpeg`` (Baseline, 4:2:2) is a tenth of the size. A
         cine beyond :data:`~dicom_node.results.pixels.MOST_RAW_BYTES` is always JPEG.
+    :ivar private_codes: whether reports may use our own coding scheme, declared in them; else those values are words.
     :ivar series_numbers: instead of those of :data:`SERIES_NUMBERS`.
     """
 
@@ -58,6 +59,7 @@ class Profile:
     sr_class: SrClass = "comprehensive"
     capture_modality: CaptureModality = "OT"
     encoding: Encoding = "raw"
+    private_codes: bool = True
     series_numbers: Mapping[ObjectKind, int] = field(default_factory=dict)
 
     @property
@@ -69,7 +71,8 @@ class Profile:
         if self == Profile():
             return ""
         numbers = sorted(self.series_numbers.items())
-        return f"{sorted(self.objects)} {self.sr_class} {self.capture_modality} {self.encoding} {numbers}"
+        codes = "private" if self.private_codes else "public"
+        return f"{sorted(self.objects)} {self.sr_class} {self.capture_modality} {self.encoding} {codes} {numbers}"
 
     def series_number(self, kind: ObjectKind) -> int:
         """Give the Series Number of a kind."""

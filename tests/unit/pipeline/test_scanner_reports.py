@@ -128,7 +128,7 @@ def test_validators_accept_the_answer_to_images_with_a_report(tmp_path: Path, fe
     ]
     answered, _ = answer(tmp_path, s.image(), s.scanner_report(s.date_item(s.LMP, "20250620"), *sections))
     results = [path for kind, path in answered.written if kind != "preview"]
-    assert len(results) == (3 if fetuses == "A" else 2)
+    assert len(results) == (4 if fetuses == "A" else 3)
     for path in results:
         verified = subprocess.run(["/usr/bin/dciodvfy", "-new", path], capture_output=True, text=True, check=False)
         assert verified.returncode == 0, verified.stderr

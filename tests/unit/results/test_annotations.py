@@ -110,12 +110,18 @@ def test_the_kind_of_presentation_state_follows_the_pixels(photometric: str, sop
 
 
 def test_a_key_object_selects_the_frames_of_an_anomaly_and_its_heat_map() -> None:
-    objects = built([*s.findings(FRAME), *s.anomaly(FRAME)])
+    objects = built([*s.findings(FRAME), *s.anomaly(FRAME, s.reference(CINE, 4))])  # the heat map is of the first
     ko, heat_map = objects["key_object"], objects["secondary_capture"]  # the last capture
     assert ko.ConceptNameCodeSequence[0].CodeValue == "113000"
     selected = [item.ReferencedSOPSequence[0] for item in ko.ContentSequence if item.ValueType == "IMAGE"]
     assert [it.ReferencedSOPInstanceUID for it in selected] == [FRAME.sop_instance_uid, heat_map.SOPInstanceUID]
     assert selected[0].ReferencedFrameNumber == 2
+
+
+def test_an_answer_without_a_heat_map_is_shown_by_all_its_frames() -> None:
+    ko = built([*s.findings(FRAME), *s.anomaly(FRAME, s.reference(CINE, 4))[:1]])["key_object"]
+    (selected,) = [item.ReferencedSOPSequence[0] for item in ko.ContentSequence if item.ValueType == "IMAGE"]
+    assert list(selected.ReferencedFrameNumber) == [2, 4]
 
 
 def test_a_normal_study_has_no_key_object_and_one_without_outlines_no_segmentation() -> None:
