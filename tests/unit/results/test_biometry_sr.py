@@ -22,6 +22,7 @@ from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.content_tree import children, content, name_of, unit_of, value_of
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.report import Predecessor
+from dicom_node.results.scanner_sr import read_scanner_report
 
 NODE = NodeIdentity("DICOM_NODE")
 STILL = s.header(Rows=120, Columns=160)
@@ -196,6 +197,18 @@ def test_several_frames_are_all_told_and_their_mean_is_chosen() -> None:
     assert value_of(children(mean, codes.SELECTION_STATUS)[0]) == codes.MEAN_CHOSEN
     # of the mean: 8.96 + 0.540 x 26.8 + 0.0003 x 26.8^3 = 29.21 weeks
     assert numbers(it)["18185-9"] == (204, "d")
+
+
+def test_a_reader_of_scanners_reports_reads_ours() -> None:
+    told = ScannerReport("1.2.3", ON, last_menstrual_period=date(2025, 6, 20))
+    ds = report([*s.sizes(FRAME), *s.sizes(THIRD, HC=270.0), *s.sizes(FRAME, NT=1.6)], scanner_report=told)
+    assert read_scanner_report(ds) is None  # it is our own
+    ds.ManufacturerModelName = "Scanner"
+    read = read_scanner_report(ds)
+    assert read is not None
+    expected = {**s.SIZES_28_WEEKS, "HC": 268.0, "NT": 1.6}
+    assert {it.quantity: it.value_mm for it in read.sizes} == {s.QUANTITIES[name]: mm for name, mm in expected.items()}
+    assert (read.fetuses, read.number_of_fetuses, read.last_menstrual_period) == (("1",), 1, date(2025, 6, 20))
 
 
 def test_a_quantity_whose_frames_disagree_is_left_out_and_both_reports_say_so() -> None:
