@@ -7,6 +7,7 @@ has no frames.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 
 from pydicom import Dataset
 from pydicom.tag import Tag
@@ -16,7 +17,7 @@ from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.result import CineSampling, StudyAnalysis
 from dicom_node.results import codes
 from dicom_node.results.document import Series, new_object
-from dicom_node.results.evidence import number_of_frames
+from dicom_node.results.evidence import is_picture, number_of_frames
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.pixels import MOST_RAW_BYTES, put_pixels
@@ -55,7 +56,7 @@ def build_page(
     references = [frame.reference for frame in key_frames]
     if references:
         ds.SourceImageSequence = _sources(references)
-    put_pixels(ds, [draw_page(analysis, len(headers), key_frames)], profile.encoding, None)
+    put_pixels(ds, [draw_page(analysis, sum(map(is_picture, headers)), key_frames)], profile.encoding, None)
     return ds
 
 
@@ -193,4 +194,4 @@ def _frame_times_ms(header: Dataset) -> list[float] | None:
             return None
     except (TypeError, ValueError):
         return None
-    return times if times[-1] > 0 else None
+    return times if all(later > earlier for earlier, later in pairwise(times)) else None

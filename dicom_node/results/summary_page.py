@@ -44,14 +44,14 @@ _PICTURES = 4  #: of planes, at most
 _CHARTS = 4
 
 
-def draw_page(analysis: StudyAnalysis, instances: int, key_frames: Sequence[Frame]) -> Picture:
+def draw_page(analysis: StudyAnalysis, images: int, key_frames: Sequence[Frame]) -> Picture:
     """Draw the page, shape (960, 1280, 3), RGB uint8.
 
-    :param instances: how many instances of the study hold pictures.
+    :param images: how many instances of the study hold pictures.
     """
     page = _Paper(np.full((HEIGHT, WIDTH, 3), _PAPER, dtype=np.uint8))
     assessment = assess(analysis.findings, analysis.scanner_report)
-    _heading(page, analysis, instances)
+    _heading(page, analysis, images)
     _planes(page.card((_MARGIN, 88, WIDTH - _MARGIN, 356), "Planes seen"), analysis, key_frames)
     _structures(page.card((_MARGIN, 370, 388, 898), "Structures"), analysis)
     _measurements(page.card((402, 370, 868, 898), "Measurements"), analysis, assessment)
@@ -103,9 +103,10 @@ class _Paper:
             self.y += font_px * LINE_HEIGHT
 
 
-def _heading(page: _Paper, analysis: StudyAnalysis, instances: int) -> None:
+def _heading(page: _Paper, analysis: StudyAnalysis, images: int) -> None:
     _ink(page.picture, (_MARGIN, 10), "AI summary of the study", _WHITE, _TITLE)
-    when = f"{instances} instances, version {analysis.version}, {analysis.analysed_at:%Y-%m-%d %H:%M} UTC"
+    seen = f"{images} images" if images != 1 else "1 image"
+    when = f"{seen}, version {analysis.version}, {analysis.analysed_at:%Y-%m-%d %H:%M} UTC"
     _ink(page.picture, (WIDTH - _MARGIN - width_of(when, _SMALL), 20), when, _GREY, _SMALL)
     _ink(page.picture, (_MARGIN, 54), BANNER, WARNING, 20)
     unread = "preliminary, not seen by a reader"
@@ -195,7 +196,7 @@ def _measurements(card: _Paper, analysis: StudyAnalysis, assessment: Assessment)
         assessment.derivations, {it.name: it.value_mm for it in assessment.sizes.values()}, assessment.age.value
     )
     age = f"Age by dates {weeks_and_days(assessment.age.value)}"
-    card.line(f"{age}. Curves: 5th, 50th, 95th percentile (Hadlock)", _GREY, _SMALL)
+    card.line(f"{age}. Curves: 5th, 50th, 95th, Hadlock", _GREY, _SMALL)
     card.y += 4
     left = int(card.box[3] - card.y)
     rows_of_charts = 1 if len(charts) <= 2 else 2  # noqa: PLR2004

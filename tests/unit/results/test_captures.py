@@ -93,6 +93,13 @@ def test_a_source_without_times_gives_frames_with_names() -> None:
     assert list(cine.FrameLabelVector) == ["frame 1", "frame 3", "frame 5"]
 
 
+@pytest.mark.parametrize("times", [{"FrameTime": 0.0}, {"FrameTime": None, "FrameTimeVector": [0.0] * 12}])
+def test_times_that_stand_still_are_no_times(times: dict[str, object]) -> None:
+    header = s.changed(pydicom.dcmread(io.BytesIO(part10(complete(CINE)))), **times)
+    (cine,) = built(sampled([1, 3], header), header=header)["cine_capture"]
+    assert "FrameTime" not in cine
+
+
 def complete(header: Dataset) -> Dataset:
     """Give a copy that can be written."""
     copied = s.as_read(header)
