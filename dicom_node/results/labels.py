@@ -42,16 +42,24 @@ class Page:
         self._blocked = self._mask(untouchable)
         self._font_px = font_px
 
-    def write_banner(self, text: str, colour: Colour) -> None:
-        """Write one line along the lower or the upper edge, wherever it covers less of what was found."""
+    def write_banner(self, text: str, colour: Colour, prefer: Box | None = None) -> Box:
+        """Write one line along the lower or the upper edge, where it covers neither what was found nor other text.
+
+        :param prefer: where to begin, if nothing is in the way.
+        :returns: where it is.
+        """
         font_px = self._font_px
         while width_of(text, font_px) > self._columns - 4 and font_px > _SMALLEST_FONT_PX:
             font_px -= 1
-        width, height = width_of(text, font_px), font_px * 1.5
+        width, height = width_of(text, font_px), font_px * 1.25
         x0 = (self._columns - width) / 2
-        places = [(x0, y0, x0 + width, y0 + height) for y0 in (self._rows - height, 0.0)]
-        box = min(places, key=lambda place: float(_shares(self._shapes, *_cells(place))))
+        box = (
+            self._still_free(prefer, width, height)
+            or self._place(width, height, self._at_an_edge(width, height))
+            or (x0, self._rows - 1.2 * height, x0 + width, float(self._rows))
+        )
         self._write(box, text, colour, font_px)
+        return box
 
     def write_block(self, lines: Sequence[Line], prefer: Box | None = None) -> Box | None:
         """Write lines as a block, in an empty corner if there is one; smaller where the picture is crowded.
@@ -134,15 +142,31 @@ class Page:
         inside = min(box[0], box[1], self._columns - box[2], self._rows - box[3]) >= 0
         return box if inside and not (self._blocked & self._mask([box])).any() else None
 
-    def _far_from_the_middle(self, width: float, height: float) -> _Cost:
-        """Rate a place for a block: dark, clear of all shapes, and in a corner."""
-        w, h = int(np.ceil(width)), int(np.ceil(height))
+    def _at_an_edge(self, width: float, height: float) -> _Cost:
+        """Rate a place for the banner: at the lower edge, else the upper one, in the middle of it, and dark."""
+        covers = self._covers(width, height)
 
         def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
-            covered = _shares(self._shapes, x.astype(int), y.astype(int), w, h)
+            low, high = self._rows - height - y, y + height
+            edge = np.minimum(low, high) / height
+            aside = np.abs(x + width / 2 - self._columns / 2) / self._columns
+            return np.asarray(4 * bright + 4 * covers(x, y) + edge + aside)
+
+        return cost
+
+    def _covers(self, width: float, height: float) -> Callable[[_Array, _Array], _Array]:
+        """Give what tells how much of places (0..1) lies on shapes."""
+        w, h = int(np.ceil(width)), int(np.ceil(height))
+        return lambda x, y: _shares(self._shapes, x.astype(int), y.astype(int), w, h)
+
+    def _far_from_the_middle(self, width: float, height: float) -> _Cost:
+        """Rate a place for a block: dark, clear of all shapes, and in a corner."""
+        covers = self._covers(width, height)
+
+        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
             side = np.minimum(x, self._columns - width - x) / self._columns
             edge = np.minimum(y, self._rows - height - y) / self._rows
-            return np.asarray(3 * bright + 4 * covered + side + edge)
+            return np.asarray(3 * bright + 4 * covers(x, y) + side + edge)
 
         return cost
 
@@ -180,11 +204,6 @@ def _near(subject: Box, width: float, height: float, font_px: int) -> _Cost:
         return np.asarray((np.hypot(beside, above) + 0.1 * aligned) / font_px + 0.5 * bright)
 
     return cost
-
-
-def _cells(box: Box) -> tuple[npt.NDArray[np.int_], npt.NDArray[np.int_], int, int]:
-    x0, y0, x1, y1 = (max(0, int(v)) for v in box)
-    return np.array(x0), np.array(y0), max(1, x1 - x0), max(1, y1 - y0)
 
 
 def _summed(mask: npt.NDArray[np.bool_]) -> _Array:

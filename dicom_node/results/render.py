@@ -65,6 +65,7 @@ class Layout:
 
     colours: dict[str, Colour]
     labels: dict[str, tuple[float, float]] = field(default_factory=dict)
+    banner: Box | None = None
     values: Box | None = None
     scale: Box | None = None
 
@@ -81,7 +82,7 @@ def overlay(frame: Frame, findings: Sequence[Finding], layout: Layout | None = N
 
     extents = [box for finding in findings if (box := extent(finding)) is not None]
     page = Page(picture, extents, untouchable(findings, style), style.font_px)
-    page.write_banner(BANNER, WARNING)
+    layout.banner = page.write_banner(BANNER, WARNING, layout.banner)
     layout.values = page.write_block([*value_lines(findings, colours), *_position(frame)], layout.values)
     unplaced = [
         (label_of(finding), colours[finding.name])
