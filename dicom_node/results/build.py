@@ -102,7 +102,7 @@ def build_objects(
         *answer.cines(),
         *answer.segmentations(),
         *answer.presentation_states(),
-        *answer.key_objects([identity for _, identity in explanations]),
+        *answer.key_objects([it for heat_map, it in explanations if key_object.explains_suspicion(heat_map, analysis)]),
     ]
 
 

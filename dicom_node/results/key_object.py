@@ -38,6 +38,11 @@ def suspicious_frames(analysis: StudyAnalysis) -> list[FrameReference]:
     return list(frames)
 
 
+def explains_suspicion(heat_map: HeatMap, analysis: StudyAnalysis) -> bool:
+    """Tell whether a heat map is of an answer other than normal: one may also explain a plane."""
+    return any(is_suspicious(finding) and _explains(heat_map, finding) for finding in analysis.findings)
+
+
 def build_key_object(
     frames: Sequence[FrameReference],
     headers: Sequence[Dataset],

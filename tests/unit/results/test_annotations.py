@@ -118,6 +118,12 @@ def test_a_key_object_selects_the_frames_of_an_anomaly_and_its_heat_map() -> Non
     assert selected[0].ReferencedFrameNumber == 2
 
 
+def test_a_heat_map_of_something_else_is_not_selected() -> None:
+    explained_plane = dataclasses.replace(s.anomaly(FRAME)[1], task="planes", value=s.BRAIN_TT)  # type: ignore[type-var]
+    ko = built([*s.findings(FRAME), s.anomaly(FRAME)[0], explained_plane])["key_object"]
+    assert len([item for item in ko.ContentSequence if item.ValueType == "IMAGE"]) == 1
+
+
 def test_an_answer_without_a_heat_map_is_shown_by_all_its_frames() -> None:
     ko = built([*s.findings(FRAME), *s.anomaly(FRAME, s.reference(CINE, 4))[:1]])["key_object"]
     (selected,) = [item.ReferencedSOPSequence[0] for item in ko.ContentSequence if item.ValueType == "IMAGE"]
