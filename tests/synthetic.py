@@ -223,6 +223,30 @@ def findings(frame: FrameReference, *, millimetres: bool = True) -> tuple[Findin
     )
 
 
+#: A fetus of 28 weeks (Hadlock 1984, table III), in millimetres; the BPD and OFD are those of an outer edge.
+SIZES_28_WEEKS = {"HC": 266.0, "BPD": 74.0, "OFD": 94.0, "AC": 240.0, "FL": 54.0}
+QUANTITIES = {
+    "HC": HEAD_CIRCUMFERENCE,
+    "BPD": Concept("11820-8", "LN", "Biparietal Diameter"),
+    "OFD": Concept("11851-3", "LN", "Occipital-Frontal Diameter"),
+    "AC": Concept("11979-2", "LN", "Abdominal Circumference"),
+    "FL": Concept("11963-6", "LN", "Femur Length"),
+    "NT": Concept("33069-6", "LN", "Nuchal Translucency"),
+}
+
+
+def sizes(frame: FrameReference, **values_mm: float) -> tuple[Measurement, ...]:
+    """Measure sizes in a frame of at least 160 x 120 pixels; without values those of a fetus of 28 weeks."""
+    ellipse = Graphic("ellipse", ((40.0, 60.0), (120.0, 60.0), (80.0, 30.0), (80.0, 90.0)))
+    line = Graphic("polyline", ((40.0, 60.0), (120.0, 60.0)))
+    return tuple(
+        Measurement(
+            "biometry", frame, name, QUANTITIES[name], value, "mm", ellipse if name in ("HC", "AC") else line, HEAD
+        )
+        for name, value in (values_mm or SIZES_28_WEEKS).items()
+    )
+
+
 def anomaly(*frames: FrameReference) -> tuple[Finding, ...]:
     """Find an anomaly over several frames, with a heat map of the first."""
     values = tuple(tuple(round(x * y / 12, 3) for x in range(5)) for y in range(4))
@@ -238,6 +262,83 @@ def anomaly(*frames: FrameReference) -> tuple[Finding, ...]:
         ),
         HeatMap("anomalies", frames[0], "anomaly", ENCEPHALOCELE, "encephalocele", 0.9, values, "Grad-CAM"),
     )
+
+
+def content_item(value_type: str, name: Concept, *content: Dataset, relationship: str = "CONTAINS") -> Dataset:
+    """Make an item of a structured report's tree."""
+    ds = Dataset()
+    ds.RelationshipType, ds.ValueType = relationship, value_type
+    ds.ConceptNameCodeSequence = [code_item(name)]
+    if content:
+        ds.ContentSequence = list(content)
+    if value_type == "CONTAINER":
+        ds.ContinuityOfContent = "SEPARATE"
+    return ds
+
+
+def code_item(concept: Concept) -> Dataset:
+    """Give a concept as an item of a code sequence."""
+    ds = Dataset()
+    ds.CodeValue, ds.CodingSchemeDesignator, ds.CodeMeaning = concept.value, concept.scheme, concept.meaning
+    return ds
+
+
+def number_item(name: Concept, value: float, unit: str, *content: Dataset) -> Dataset:
+    """Make a NUM item; ``unit`` in UCUM."""
+    ds, measured = content_item("NUM", name, *content), Dataset()
+    measured.NumericValue = value
+    measured.MeasurementUnitsCodeSequence = [code_item(Concept(unit, "UCUM", unit))]
+    ds.MeasuredValueSequence = [measured]
+    return ds
+
+
+def marked(name: Concept, value: Concept, relationship: str = "HAS PROPERTIES") -> Dataset:
+    """Make a CODE item."""
+    return changed(content_item("CODE", name, relationship=relationship), ConceptCodeSequence=[code_item(value)])
+
+
+def text_item(name: Concept, value: str, relationship: str = "HAS OBS CONTEXT") -> Dataset:
+    """Make a TEXT item."""
+    return changed(content_item("TEXT", name, relationship=relationship), TextValue=value)
+
+
+def date_item(name: Concept, value: str) -> Dataset:
+    """Make a DATE item."""
+    return changed(content_item("DATE", name), Date=value)
+
+
+SUBJECT_ID = Concept("121030", "DCM", "Subject ID")
+LMP = Concept("8665-2", "LN", "LMP")
+CHOSEN = marked(Concept("121404", "DCM", "Selection Status"), Concept("121410", "DCM", "User chosen value"))
+
+
+def biometry_group(quantity: str, *values: tuple[float, str] | Dataset) -> Dataset:
+    """Make a biometry group as scanners do: each value with its unit, or a whole item."""
+    group = Concept("125005", "DCM", "Biometry Group")
+    items = [it if isinstance(it, Dataset) else number_item(QUANTITIES[quantity], *it) for it in values]
+    return content_item("CONTAINER", group, *items)
+
+
+def biometry_section(*content: Dataset) -> Dataset:
+    """Make the section of fetal biometry."""
+    return content_item("CONTAINER", Concept("125002", "DCM", "Fetal Biometry"), *content)
+
+
+def scanner_report(*content: Dataset, number: int = 9, **changes: object) -> Dataset:
+    """Make what a scanner sends of its calliper measurements: a Comprehensive SR by TID 5000."""
+    ds = header(
+        "1.2.840.10008.5.1.4.1.1.88.33", number, Modality="SR", ImageType=None, SeriesInstanceUID=STUDY_UID + ".2"
+    )
+    ds.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    ds.ContentDate, ds.ContentTime = "20260102", "103000"
+    ds.CompletionFlag, ds.VerificationFlag = "PARTIAL", "UNVERIFIED"
+    ds.ValueType, ds.ContinuityOfContent = "CONTAINER", "SEPARATE"
+    ds.ConceptNameCodeSequence = [code_item(Concept("125000", "DCM", "OB-GYN Ultrasound Procedure Report"))]
+    template = Dataset()
+    template.MappingResource, template.TemplateIdentifier = "DCMR", "5000"
+    ds.ContentTemplateSequence = [template]
+    ds.ContentSequence = list(content)
+    return changed(ds, **changes)
 
 
 def analysis(

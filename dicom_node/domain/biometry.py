@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from statistics import median
+from statistics import fmean
 from typing import Literal
 
 from dicom_node.domain.biometry_equations import (
@@ -35,11 +35,11 @@ from dicom_node.domain.frame import FrameReference
 DAYS_PER_WEEK = 7
 PREGNANCY_DAYS = 280  #: from the last menstrual period to the expected date of delivery
 LONGEST_PREGNANCY_DAYS = 44 * DAYS_PER_WEEK
-DISAGREEMENT = 0.15  #: of the median: frames further apart than this show two fetuses, or an error
+DISAGREEMENT = 0.15  #: of the mean: frames further apart than this show two fetuses, or an error
 
 #: Sizes that the node measures otherwise than Hadlock did. A BPD from outer to outer edge is about a skull's thickness
 #: longer than his; an age from it would be too high by up to a week.
-MEASURED_OTHERWISE = {"BPD": "the BPD is measured outer to outer, but the equation wants outer to inner"}
+MEASURED_OTHERWISE = {"BPD": "the BPD is measured outer to outer; Hadlock and most sonographers go outer to inner"}
 
 GESTATIONAL_AGE = Concept("18185-9", "LN", "Gestational Age")
 WEIGHT_PERCENTILE = Concept("11767-1", "LN", "EFW percentile rank")
@@ -47,12 +47,21 @@ WEIGHT_PERCENTILE = Concept("11767-1", "LN", "EFW percentile rank")
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """One quantity of one fetus: the median of what its frames gave, in millimetres."""
+    """One quantity of one fetus: the mean of what its frames gave, in millimetres."""
 
     name: str
     value_mm: float
-    values_mm: tuple[float, ...]
-    frames: tuple[FrameReference, ...]
+    measurements: tuple[Measurement, ...]
+
+    @property
+    def values_mm(self) -> tuple[float, ...]:
+        """What each frame gave."""
+        return tuple(measurement.value for measurement in self.measurements)
+
+    @property
+    def frames(self) -> tuple[FrameReference, ...]:
+        """The frames that it was measured on."""
+        return tuple(measurement.frame for measurement in self.measurements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +84,19 @@ class Derived:
 
 @dataclass(frozen=True, slots=True)
 class NotDerived:
-    """A number that would have been given, and why it is not."""
+    """A number that would have been given, and why it is not. ``sizes`` are those that it would have followed from."""
 
     name: str
     concept: Concept
     reason: str
+    sizes: tuple[str, ...] = ()
 
 
 Derivation = Derived | NotDerived
 
 
 def sizes_of(findings: Iterable[Finding]) -> dict[str, Size]:
-    """Choose one value per quantity: the median over the frames that were measured in millimetres.
+    """Choose one value per quantity: the mean over the frames that were measured in millimetres.
 
     A quantity in pixels has no value. One whose frames disagree (see :data:`DISAGREEMENT`) has none either;
     :func:`contested` names it.
@@ -126,22 +136,33 @@ def derive(sizes_mm: Mapping[str, float], age_by_dates_days: int | None = None) 
     return said
 
 
-def age_by_dates(on: date, last_menstrual_period: date | None, expected_delivery: date | None = None) -> Derivation:
+def age_by_dates(
+    on: date | None,
+    last_menstrual_period: date | None,
+    expected_delivery: date | None = None,
+    stated_days: float | None = None,
+) -> Derivation:
     """Give the age (days) on a day by the first day of the last menstrual period, or by the expected day of delivery.
 
     The expected day is 280 days after that first day (Naegele's rule); it wins where both are known, because it is
-    what a clinic corrects after an early scan.
+    what a clinic corrects after an early scan. ``stated_days`` is what somebody else computed from dates, for want of
+    the dates themselves.
     """
     name = "GA by dates"
-    if expected_delivery is not None:
+    concept, source = AGE_BY_LMP, None
+    days: float
+    if on is not None and expected_delivery is not None:
+        concept, source = GESTATIONAL_AGE, "by the expected day of delivery (EDD)"
         days = PREGNANCY_DAYS - (expected_delivery - on).days
-    elif last_menstrual_period is not None:
+    elif on is not None and last_menstrual_period is not None:
         days = (on - last_menstrual_period).days
+    elif stated_days is not None:
+        days = stated_days
     else:
         return NotDerived(name, AGE_BY_LMP, "neither the last menstrual period nor the day of delivery is known")
     if not 0 <= days <= LONGEST_PREGNANCY_DAYS:
-        return NotDerived(name, AGE_BY_LMP, f"the dates give an age of {days} days, which no pregnancy has")
-    return Derived(name, AGE_BY_LMP, float(days), "d", AGE_BY_LMP, None, ())
+        return NotDerived(name, concept, f"the dates give an age of {days:g} days, which no pregnancy has")
+    return Derived(name, concept, float(days), "d", None, source, ())
 
 
 def weeks_and_days(days: float) -> str:
@@ -153,12 +174,9 @@ def weeks_and_days(days: float) -> str:
 def _gathered(findings: Iterable[Finding]) -> dict[str, Size]:
     measured: dict[str, list[Measurement]] = {}
     for finding in findings:
-        if isinstance(finding, Measurement) and finding.unit == "mm":
+        if isinstance(finding, Measurement) and finding.unit == "mm" and finding.value > 0:
             measured.setdefault(finding.name, []).append(finding)
-    return {
-        name: Size(name, median(m.value for m in found), tuple(m.value for m in found), tuple(m.frame for m in found))
-        for name, found in measured.items()
-    }
+    return {name: Size(name, fmean(m.value for m in found), tuple(found)) for name, found in measured.items()}
 
 
 def _contested(size: Size) -> bool:
@@ -181,10 +199,10 @@ def _age(equation: Equation, sizes: dict[str, float]) -> Derivation:
     concept = GESTATIONAL_AGE if len(equation.sizes) == 1 else equation.concept
     for size in equation.sizes:
         if size in MEASURED_OTHERWISE:
-            return NotDerived(name, concept, MEASURED_OTHERWISE[size])
+            return NotDerived(name, concept, MEASURED_OTHERWISE[size], equation.sizes)
     weeks = equation(sizes)
     if not AGE_RANGE_WEEKS[0] <= weeks <= AGE_RANGE_WEEKS[1]:
-        return NotDerived(name, concept, f"{weeks:.1f} weeks is {_outside(AGE_RANGE_WEEKS)}")
+        return NotDerived(name, concept, f"{weeks:.1f} weeks is {_outside(AGE_RANGE_WEEKS)}", equation.sizes)
     return Derived(name, concept, weeks * DAYS_PER_WEEK, "d", equation.concept, equation.source, equation.sizes)
 
 
@@ -197,7 +215,7 @@ def _weight(equation: Equation, sizes: dict[str, float]) -> Derivation:
         (name,) = one.sizes
         if name in equation.sizes and not AGE_RANGE_WEEKS[0] <= one(sizes) <= AGE_RANGE_WEEKS[1]:
             reason = f"the {name} is that of {one(sizes):.1f} weeks, {_outside(AGE_RANGE_WEEKS)}"
-            return NotDerived("EFW", ESTIMATED_WEIGHT, reason)
+            return NotDerived("EFW", ESTIMATED_WEIGHT, reason, equation.sizes)
     return Derived("EFW", ESTIMATED_WEIGHT, equation(sizes), "g", equation.concept, equation.source, equation.sizes)
 
 
@@ -209,9 +227,10 @@ def _growth(sizes: Mapping[str, float], age_days: int, weight: Derivation | None
             continue
         name = f"{growth.size} percentile"
         if growth.size in MEASURED_OTHERWISE:
-            said.append(NotDerived(name, growth.concept, MEASURED_OTHERWISE[growth.size]))
+            said.append(NotDerived(name, growth.concept, MEASURED_OTHERWISE[growth.size], (growth.size,)))
         elif not GROWTH_RANGE_WEEKS[0] <= weeks <= GROWTH_RANGE_WEEKS[1]:
-            said.append(NotDerived(name, growth.concept, f"{weeks:.1f} weeks is {_outside(GROWTH_RANGE_WEEKS)}"))
+            reason = f"{weeks:.1f} weeks is {_outside(GROWTH_RANGE_WEEKS)}"
+            said.append(NotDerived(name, growth.concept, reason, (growth.size,)))
         else:
             z = growth.z_score(sizes[growth.size], weeks)
             percent, code = percentile(z), growth.concept
@@ -225,7 +244,7 @@ def _weight_growth(weight: Derived, weeks: float) -> Derivation:
     low, high = WEIGHT_GROWTH_RANGE_WEEKS
     if not low <= weeks <= high:
         reason = f"{weeks:.1f} weeks is {_outside(WEIGHT_GROWTH_RANGE_WEEKS)}"
-        return NotDerived("EFW percentile", WEIGHT_PERCENTILE, reason)
+        return NotDerived("EFW percentile", WEIGHT_PERCENTILE, reason, weight.sizes)
     z = weight_z_score(weight.value, weeks)
     return Derived(
         "EFW percentile", WEIGHT_PERCENTILE, percentile(z), "{percentile}", WEIGHT_GROWTH, HADLOCK_1991, weight.sizes, z
@@ -234,7 +253,7 @@ def _weight_growth(weight: Derived, weeks: float) -> Derivation:
 
 def _ratio(concept: Concept, first: str, second: str, sizes: Mapping[str, float]) -> Derivation:
     if "BPD" in {first, second} and "OFD" not in {first, second}:
-        return NotDerived(concept.meaning, concept, MEASURED_OTHERWISE["BPD"])
+        return NotDerived(concept.meaning, concept, MEASURED_OTHERWISE["BPD"], (first, second))
     return Derived(concept.meaning, concept, sizes[first] / sizes[second], "1", None, None, (first, second))
 
 

@@ -6,16 +6,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from dicom_node.domain.finding import Finding
+from dicom_node.domain.key_frames import SeenFrame
+from dicom_node.domain.scanner_report import ScannerReport
 
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """Which model made the findings of a task (TID 4019). ``parameters`` holds what a reader needs to know it again."""
+    """Which model made the findings of a task (TID 4019), and which structures it can detect, by name."""
 
     task: str
     name: str
     version: str
     weights_sha256: str
+    detects: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +33,12 @@ class NotAnalysed:
 
 @dataclass(frozen=True, slots=True)
 class CineSampling:
-    """How many frames of a cine were looked at, and which one is reported."""
+    """How many frames of a cine were looked at, and what each of them showed: the report tells the key frames only."""
 
     sop_instance_uid: str
     frames_total: int
     frames_analysed: int
+    seen: tuple[SeenFrame, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,7 @@ class StudyAnalysis:
     """Everything the node found in one study, ready to be rendered.
 
     ``version`` counts the answers given for a study (1, 2, ...); ``analysed_at`` is the content date of every object.
+    ``scanner_report`` is what the sonographer measured, where the scanner sent it.
     """
 
     study_instance_uid: str
@@ -51,6 +56,7 @@ class StudyAnalysis:
     not_analysed: tuple[NotAnalysed, ...]
     algorithms: tuple[Algorithm, ...]
     sampling: tuple[CineSampling, ...] = field(default=())
+    scanner_report: ScannerReport | None = None
 
 
 @dataclass(frozen=True, slots=True)

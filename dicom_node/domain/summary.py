@@ -16,14 +16,18 @@ from dicom_node.domain.finding import (
     frames_of,
 )
 from dicom_node.domain.result import NotAnalysed
+from dicom_node.domain.scanner_report import ScannerReport, differences
 
 
-def summarise(findings: Iterable[Finding], not_analysed: Iterable[NotAnalysed]) -> list[dict[str, Any]]:
+def summarise(
+    findings: Iterable[Finding], not_analysed: Iterable[NotAnalysed], scanner_report: ScannerReport | None = None
+) -> list[dict[str, Any]]:
     """Give one entry for each thing said: {task, name, value, unit, instance, frame, note}.
 
-    Outlines and heat maps are left to the report: they say nothing in words.
+    Outlines and heat maps are left to the report: they say nothing in words. Measurements are compared with those of
+    the sonographer, where the scanner reported them.
     """
-    said = [_entry(finding) for finding in findings if not isinstance(finding, Segmentation | HeatMap)]
+    said = [_entry(finding, scanner_report) for finding in findings if not isinstance(finding, Segmentation | HeatMap)]
     frames: dict[tuple[str, str, str], list[int]] = {}
     for item in not_analysed:
         of_reason = frames.setdefault((item.task or "node", item.sop_instance_uid, item.reason), [])
@@ -46,7 +50,7 @@ def _left_out(task: str, sop_instance_uid: str, reason: str, frames: list[int]) 
     }
 
 
-def _entry(finding: Finding) -> dict[str, Any]:
+def _entry(finding: Finding, scanner_report: ScannerReport | None) -> dict[str, Any]:
     frame = frames_of(finding)[0]
     value: str | float | None
     unit = note = None
@@ -56,6 +60,8 @@ def _entry(finding: Finding) -> dict[str, Any]:
         case Measurement():
             name, value = finding.quantity.meaning, round(finding.value, 1)
             unit, note = ("mm", None) if finding.unit == "mm" else ("px", finding.qualifier)
+            compared = [f"{it.difference_mm:+.1f} mm" for it in differences(finding, scanner_report)]
+            note = f"AI less sonographer: {', '.join(compared)}" if compared else note
         case Classification():
             name, value = finding.concept.meaning, finding.value.meaning
             name = f"{finding.site.meaning}: {name.lower()}" if finding.site else name

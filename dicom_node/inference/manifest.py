@@ -176,7 +176,8 @@ class Manifest(Entry):
 
     def algorithm(self) -> Algorithm:
         """Say which model this is, as a report cites it (TID 4019)."""
-        return Algorithm(self.name, self.title, self.version, self.weights_sha256)
+        detects = tuple(output.name for output in self.outputs if output.kind == "detection")
+        return Algorithm(self.name, self.title, self.version, self.weights_sha256, detects)
 
 
 def sha256_of(path: Path) -> str:

@@ -18,12 +18,12 @@ from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
 from dicom_node.domain.summary import summarise
 from dicom_node.pipeline.completion import analysis_failed
 from dicom_node.pipeline.delivery import store_answer
-from dicom_node.pipeline.examination import Examination, Examiner, StoredInstance, render_frames
+from dicom_node.pipeline.examination import Examination, Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.services import Services
+from dicom_node.results import biometry_sr, findings_sr
 from dicom_node.results.build import QuarantinedObject, build_objects
-from dicom_node.results.findings_sr import KIND as REPORT
-from dicom_node.results.findings_sr import Predecessor
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.report import Predecessor
 from dicom_node.store.evidence import EvidenceInstance, evidence_of, moment_closed
 from dicom_node.store.result_files import write_result
 from dicom_node.store.results import Answer, AnswerObject, Claim, claim_analysis, newest_ready
@@ -59,7 +59,7 @@ def analyse_study(
         claim.version,
         started_at,
         {a.task: {"version": a.version, "weights_sha256": a.weights_sha256} for a in analysis.algorithms},
-        summarise(analysis.findings, analysis.not_analysed),
+        summarise(analysis.findings, analysis.not_analysed, analysis.scanner_report),
         objects,
     )
     if store_answer(services, answer):
@@ -97,6 +97,7 @@ def _analysis_of(claim: Claim, closed: datetime, examination: Examination, exami
         not_analysed=examination.not_analysed,
         algorithms=examiner.algorithms,
         sampling=examination.sampling,
+        scanner_report=examination.scanner_report,
     )
 
 
@@ -110,6 +111,7 @@ def _build(
         render_frames(examination.key_frames),
         node_identity(services.config()),
         previous,
+        read_frames=frame_reader(examination.key_frames),
     )
     return [_keep(services, analysis, number, item) for number, item in enumerate(built, start=1)]
 
@@ -139,6 +141,7 @@ def _keep(
 def _predecessors(session: Session, study_instance_uid: str) -> tuple[Predecessor, ...]:
     """List the reports that the new answer replaces: the last that could be sent."""
     return tuple(
-        Predecessor(row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid)
-        for row in newest_ready(session, study_instance_uid, REPORT)
+        Predecessor(row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid, kind)
+        for kind in (findings_sr.KIND, biometry_sr.KIND)
+        for row in newest_ready(session, study_instance_uid, kind)
     )

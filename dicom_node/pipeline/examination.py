@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
 from dicom_node.domain.patient import of_another_patient
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
-from dicom_node.errors import BadInput, ModelError, NoPixelData
+from dicom_node.domain.scanner_report import ScannerReport, newest
+from dicom_node.errors import BadInput, ModelError, NoPixelData, UndecodableFrame
 from dicom_node.imaging.frames import (
     Instance,
     colour_share,
@@ -31,6 +32,7 @@ from dicom_node.imaging.frames import (
     sample_frame_numbers,
 )
 from dicom_node.inference.task import StudyTask, Task
+from dicom_node.results.scanner_sr import read_scanner_report
 
 logger = logging.getLogger(__name__)
 
@@ -57,8 +59,9 @@ class StoredInstance:
 class Examination:
     """What was seen in one study, before it is rendered.
 
-    :ivar headers: of every instance that holds pictures: the evidence of the reports.
+    :ivar headers: of every readable instance: the evidence of the reports.
     :ivar key_frames: the frames that the findings speak about, and where their instances lie.
+    :ivar scanner_report: what the sonographer measured, where the scanner sent it.
     """
 
     headers: tuple[Dataset, ...]
@@ -66,6 +69,7 @@ class Examination:
     not_analysed: tuple[NotAnalysed, ...]
     sampling: tuple[CineSampling, ...]
     key_frames: tuple[tuple[FrameReference, Path], ...]
+    scanner_report: ScannerReport | None = None
 
     def with_set_aside(self, items: Sequence[NotAnalysed]) -> Examination:
         """Give the same examination with instances that were never opened, named first."""
@@ -99,6 +103,7 @@ class Examiner:
         not_analysed: list[NotAnalysed] = []
         sampling: list[CineSampling] = []
         key_frames: list[tuple[FrameReference, Path]] = []
+        reports: list[ScannerReport] = []
         opened = [_open(stored) for stored in instances]
         others = of_another_patient([str(it.header.get("PatientID") or "") if it.header else "" for it in opened])
         for number, it in enumerate(opened):
@@ -108,6 +113,9 @@ class Examiner:
                 continue
             if it.header is not None:
                 headers.append(it.header)
+            if it.report is not None:
+                reports.append(it.report)
+                continue
             if it.instance is None:
                 not_analysed.append(NotAnalysed(uid, it.fault))
                 continue
@@ -123,9 +131,17 @@ class Examiner:
                 key_frames.append((frame.reference, stored.path))
                 not_analysed.extend(self._missing_for(frame))
             if instance.number_of_frames > 1:
-                sampling.append(CineSampling(uid, instance.number_of_frames, len(seen)))
+                shown = tuple(self._without_study_tasks(frame) for frame in seen)
+                sampling.append(CineSampling(uid, instance.number_of_frames, len(seen), shown))
         findings.extend(self._conclusions(of_study, [reference for reference, _ in key_frames], not_analysed))
-        return Examination(tuple(headers), tuple(findings), tuple(not_analysed), tuple(sampling), tuple(key_frames))
+        return Examination(
+            tuple(headers),
+            tuple(findings),
+            tuple(not_analysed),
+            tuple(sampling),
+            tuple(key_frames),
+            newest(reports),
+        )
 
     def _look_at(self, instance: Instance, max_frames: int, not_analysed: list[NotAnalysed]) -> list[SeenFrame]:
         """Look at the sampled frames of one instance, a batch at a time."""
@@ -178,6 +194,12 @@ class Examiner:
                 not_analysed.append(_not_analysed(reported[0], f"the task failed: {error}", name))
         return [it for it in answers if not isinstance(it, HeatMap) or it.frame in reported]
 
+    def _without_study_tasks(self, frame: SeenFrame) -> SeenFrame:
+        """Leave out what is only a part of an answer about the study."""
+        return dataclasses.replace(
+            frame, findings=tuple(found for found in frame.findings if found.task not in self._study_tasks)
+        )
+
     def _missing_for(self, frame: SeenFrame) -> list[NotAnalysed]:
         """Say which configured tasks did not look at a frame because their model is not installed."""
         return [_not_analysed(frame.reference, reason, task) for task, reason in self._missing.items()]
@@ -185,11 +207,15 @@ class Examiner:
 
 @dataclass(frozen=True, slots=True)
 class _Opened:
-    """An instance whose header was read, as far as it could be: ``instance`` when it holds pictures."""
+    """An instance whose header was read, as far as it could be.
+
+    ``instance`` when it holds pictures, ``report`` when it is what a scanner reports; else ``fault``.
+    """
 
     stored: StoredInstance
     header: Dataset | None
     instance: Instance | None = None
+    report: ScannerReport | None = None
     fault: str = ""
 
 
@@ -197,7 +223,8 @@ def _open(stored: StoredInstance) -> _Opened:
     try:
         instance = open_instance(stored.path)
     except NoPixelData as error:  # a scanner's report is evidence too, and names the patient
-        return _Opened(stored, dcmread(stored.path), fault=str(error))
+        header = dcmread(stored.path)
+        return _Opened(stored, header, report=read_scanner_report(header), fault=str(error))
     except BadInput as error:
         return _Opened(stored, None, fault=str(error))
     return _Opened(stored, instance.header, instance)
@@ -206,6 +233,19 @@ def _open(stored: StoredInstance) -> _Opened:
 def render_frames(key_frames: Iterable[tuple[FrameReference, Path]]) -> dict[FrameReference, Frame]:
     """Decode the key frames once more: pixels are not kept while a study is examined."""
     return {reference: one_frame(path, reference.frame_number) for reference, path in key_frames}
+
+
+def frame_reader(key_frames: Iterable[tuple[FrameReference, Path]]) -> Callable[[str, Sequence[int]], Iterator[Frame]]:
+    """Give what decodes numbered frames of the instances that key frames are of, one at a time."""
+    paths = {reference.sop_instance_uid: path for reference, path in key_frames}
+
+    def read(sop_instance_uid: str, frame_numbers: Sequence[int]) -> Iterator[Frame]:
+        for item in frames_of(open_instance(paths[sop_instance_uid]), frame_numbers):
+            if isinstance(item, NotAnalysed):
+                raise UndecodableFrame(item.reason)
+            yield item
+
+    return read
 
 
 def _decodable(instance: Instance, numbers: Sequence[int], not_analysed: list[NotAnalysed]) -> Iterator[Frame]:

@@ -15,7 +15,7 @@ from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
 from dicom_node.domain.summary import summarise
 from dicom_node.imaging.frames import one_frame
 from dicom_node.pipeline.analysis import node_identity
-from dicom_node.pipeline.examination import Examiner, StoredInstance, render_frames
+from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.files import StudyFiles, captures_among, expand, sop_instance_uid_of, sort_into_studies
 from dicom_node.results.build import build_objects
 
@@ -61,8 +61,15 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
         examination.not_analysed,
         examiner.algorithms,
         examination.sampling,
+        examination.scanner_report,
     )
-    built = build_objects(analysis, examination.headers, render_frames(examination.key_frames), node_identity(config))
+    built = build_objects(
+        analysis,
+        examination.headers,
+        render_frames(examination.key_frames),
+        node_identity(config),
+        read_frames=frame_reader(examination.key_frames),
+    )
     folder = out / study.study_instance_uid
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -72,7 +79,7 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
         written.append((item.kind, target))
     written.extend(("preview", picture) for picture in write_previews([file for _, file in written], folder))
     quarantined = tuple((item.kind, item.reason) for item in built if not isinstance(item, ResultObject))
-    summary = summarise(analysis.findings, analysis.not_analysed)
+    summary = summarise(analysis.findings, analysis.not_analysed, analysis.scanner_report)
     files = {stored.sop_instance_uid: stored.path.name for stored in instances}
     return OfflineAnswer(study.study_instance_uid, summary, tuple(written), quarantined, files)
 

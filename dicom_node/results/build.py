@@ -5,19 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TypedDict, TypeVar
 
 from pydicom import Dataset
 
-from dicom_node.domain.finding import HeatMap
+from dicom_node.domain.finding import HeatMap, Segmentation
 from dicom_node.domain.frame import Frame, FrameReference
-from dicom_node.domain.result import ResultObject, StudyAnalysis
+from dicom_node.domain.result import CineSampling, ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
-from dicom_node.results import captures, findings_sr
+from dicom_node.results import biometry_sr, captures, findings_sr, key_object, presentation, segmentation
+from dicom_node.results.captures import FrameReader
 from dicom_node.results.document import part10
-from dicom_node.results.findings_sr import Predecessor, Subject
-from dicom_node.results.gate import check_capture, check_report
+from dicom_node.results.findings_sr import Subject
+from dicom_node.results.gate import (
+    check_biometry,
+    check_capture,
+    check_cine,
+    check_key_object,
+    check_page,
+    check_presentation_state,
+    check_report,
+    check_segmentation,
+)
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.profile import ObjectKind, Profile
+from dicom_node.results.report import Predecessor
 
+EVERYWHERE_READ = Profile()  #: what every PACS takes
 Check = Callable[[bytes, Sequence[Dataset]], None]
 
 
@@ -36,56 +50,190 @@ class QuarantinedObject:
     reason: str
 
 
+_Built = ResultObject | QuarantinedObject
+_Of = TypeVar("_Of")
+
+
+class _Author(TypedDict):
+    """What every builder of pictures is told."""
+
+    analysis: StudyAnalysis
+    node: NodeIdentity
+    profile: Profile
+
+
 def build_objects(
     analysis: StudyAnalysis,
     headers: Sequence[Dataset],
     key_frames: Mapping[FrameReference, Frame],
     node: NodeIdentity,
     previous: Sequence[Predecessor] = (),
+    *,
+    profile: Profile = EVERYWHERE_READ,
+    read_frames: FrameReader | None = None,
 ) -> list[ResultObject | QuarantinedObject]:
-    """Build all objects of one answer: the report, one overlay per key frame, one per heat map; all pass the gate.
+    """Build all objects of one answer that a profile wants; all pass the gate.
 
-    The report points to the heat maps. The same arguments always give the same bytes.
+    By default: a report of findings, one of biometry where something was measured in millimetres, a summary page, one
+    overlay per key frame and one per heat map, to which the report of findings points. The same arguments always give
+    the same bytes.
 
     :param headers: of every readable instance of the study, data sets before the pixel data. They are not changed.
     :param key_frames: the decoded pictures to draw on.
     :param previous: the reports of the version that this one replaces.
+    :param read_frames: gives the analysed frames of a cine, where the profile wants cine overlays.
     """
     headers = sorted(headers, key=lambda header: str(header.SOPInstanceUID))
-    by_uid = {str(header.SOPInstanceUID): header for header in headers}
-
-    def report(subject: Subject) -> Dataset:
-        if not headers:
-            raise NonConformantObject("no instance of the study has a readable header: the patient is not known")
-        return findings_sr.build_report(subject, analysis, headers, node, previous, explanations=explanations)
-
-    def capture(number: int, frame: Frame, heat_map: HeatMap | None) -> Dataset:
-        uid = frame.reference.sop_instance_uid
-        if uid not in by_uid:
-            raise NonConformantObject(f"a key frame is of instance {uid}, which has no header")
-        return captures.build_capture(frame, number, by_uid[uid], analysis, node, heat_map=heat_map)
-
     frames = sorted(
         key_frames.values(), key=lambda frame: (frame.reference.sop_instance_uid, frame.reference.frame_number or 0)
     )
-    drawn: list[tuple[Frame, HeatMap | None]] = [(frame, None) for frame in frames]
-    drawn += [(key_frames[it.frame], it) for it in analysis.findings if isinstance(it, HeatMap)]
-    unbuilt = partial(node.uid, "unbuilt", analysis.study_instance_uid, str(analysis.version))
-    overlays = [
-        _gated(captures.KIND, partial(capture, number, *what), check_capture, headers, unbuilt(f"capture {number}"))
-        for number, what in enumerate(drawn, start=1)
-    ]
+    answer = _Answer(analysis, headers, frames, node, previous, profile, read_frames)
+    drawn = answer.drawn()
+    overlays = [answer.overlay(number, *what) for number, what in enumerate(drawn, start=2)]
     explanations = [
         (what[1], _identity(overlay, analysis))
         for what, overlay in zip(drawn, overlays, strict=True)
         if what[1] is not None and isinstance(overlay, ResultObject)
     ]
-    evidence = [*headers, *(identity for _, identity in explanations)]
-    reports = [
-        _gated(findings_sr.KIND, partial(report, subject), check_report, evidence, unbuilt(subject.name))
-        for subject in findings_sr.subjects_of(analysis)
+    return [
+        *answer.reports(explanations),
+        *answer.pages(),
+        *overlays,
+        *answer.cines(),
+        *answer.segmentations(),
+        *answer.presentation_states(),
+        *answer.key_objects([it for heat_map, it in explanations if key_object.explains_suspicion(heat_map, analysis)]),
     ]
-    return [*reports, *overlays]
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """One answer being written: each method builds the objects of one kind, none when the profile wants none."""
+
+    analysis: StudyAnalysis
+    headers: Sequence[Dataset]
+    frames: Sequence[Frame]
+    node: NodeIdentity
+    previous: Sequence[Predecessor]
+    profile: Profile
+    read_frames: FrameReader | None
+
+    def reports(self, explanations: Sequence[tuple[HeatMap, Dataset]]) -> list[_Built]:
+        analysis, headers, node, profile = self.analysis, self.headers, self.node, self.profile
+        measured = biometry_sr.has_biometry(analysis) and biometry_sr.KIND in profile.objects
+
+        def findings(subject: Subject) -> Dataset:
+            if not headers:
+                raise NonConformantObject("no instance of the study has a readable header: the patient is not known")
+            replaced = [it for it in self.previous if it.kind != biometry_sr.KIND or not measured]
+            return findings_sr.build_report(
+                subject, analysis, headers, node, replaced, explanations=explanations, profile=profile
+            )
+
+        def biometry() -> Dataset:
+            replaced = [it for it in self.previous if it.kind == biometry_sr.KIND]
+            return biometry_sr.build_report(analysis, headers, node, replaced, profile=profile)
+
+        evidence = [*headers, *(identity for _, identity in explanations)]
+        built = [
+            self._gated(findings_sr.KIND, partial(findings, subject), check_report, subject.name, evidence)
+            for subject in findings_sr.subjects_of(analysis)
+            if findings_sr.KIND in profile.objects
+        ]
+        if measured:
+            built.append(self._gated(biometry_sr.KIND, biometry, check_biometry, "biometry"))
+        return built
+
+    def pages(self) -> list[_Built]:
+        if not self.headers or captures.KIND not in self.profile.objects:
+            return []
+        page = partial(captures.build_page, 1, self.headers, self.frames, **self._author())
+        return [self._gated(captures.KIND, page, check_page, "page")]
+
+    def drawn(self) -> list[tuple[Frame, HeatMap | None]]:
+        """List what gets an overlay: each key frame, and each heat map alone."""
+        if captures.KIND not in self.profile.objects:
+            return []
+        by_reference = {frame.reference: frame for frame in self.frames}
+        heat_maps = [it for it in self.analysis.findings if isinstance(it, HeatMap)]
+        return [*((frame, None) for frame in self.frames), *((by_reference[it.frame], it) for it in heat_maps)]
+
+    def overlay(self, number: int, frame: Frame, heat_map: HeatMap | None) -> _Built:
+        def capture() -> Dataset:
+            header = self._header_of(frame.reference.sop_instance_uid)
+            return captures.build_capture(frame, number, header, heat_map=heat_map, **self._author())
+
+        return self._gated(captures.KIND, capture, check_capture, f"capture {number}")
+
+    def cines(self) -> list[_Built]:
+        def cine(number: int, sampling: CineSampling) -> Dataset:
+            if self.read_frames is None:
+                raise NonConformantObject("nobody gives the frames of the cine")
+            header = self._header_of(sampling.sop_instance_uid)
+            return captures.build_cine(sampling, number, header, self.read_frames, **self._author())
+
+        worth = [it for it in self.analysis.sampling if captures.is_worth_a_cine(it)]
+        return self._several(captures.CINE_KIND, cine, check_cine, worth)
+
+    def segmentations(self) -> list[_Built]:
+        def masks(number: int, of: tuple[FrameReference, list[Segmentation]]) -> Dataset:
+            header = self._header_of(of[0].sop_instance_uid)
+            return segmentation.build_segmentation(*of, number, header, **self._author())
+
+        outlined = list(segmentation.segmented_frames(self.analysis).items())
+        return self._several(segmentation.KIND, masks, check_segmentation, outlined)
+
+    def presentation_states(self) -> list[_Built]:
+        def state(number: int, uid: str) -> Dataset:
+            of_instance = [frame for frame in self.frames if frame.reference.sop_instance_uid == uid]
+            return presentation.build_presentation_state(of_instance, number, self._header_of(uid), **self._author())
+
+        instances = list(dict.fromkeys(frame.reference.sop_instance_uid for frame in self.frames))
+        return self._several(presentation.KIND, state, check_presentation_state, instances)
+
+    def key_objects(self, pictures: Sequence[Dataset]) -> list[_Built]:
+        frames = key_object.suspicious_frames(self.analysis)
+        if not frames or key_object.KIND not in self.profile.objects:
+            return []
+
+        def selection() -> Dataset:
+            of_frames = [self._header_of(uid) for uid in dict.fromkeys(frame.sop_instance_uid for frame in frames)]
+            return key_object.build_key_object(frames, of_frames, pictures, **self._author())
+
+        evidence = [*self.headers, *pictures]
+        return [self._gated(key_object.KIND, selection, check_key_object, "key object", evidence)]
+
+    def _several(
+        self, kind: ObjectKind, build: Callable[[int, _Of], Dataset], check: Check, of: Sequence[_Of]
+    ) -> list[_Built]:
+        if kind not in self.profile.objects:
+            return []
+        return [
+            self._gated(kind, partial(build, number, it), check, f"{kind} {number}")
+            for number, it in enumerate(of, start=1)
+        ]
+
+    def _gated(
+        self,
+        kind: str,
+        build: Callable[[], Dataset],
+        check: Check,
+        about: str,
+        evidence: Sequence[Dataset] | None = None,
+    ) -> _Built:
+        unbuilt_uid = self.node.uid(
+            "unbuilt", self.analysis.study_instance_uid, str(self.analysis.version), about, self.profile.mark
+        )
+        return _gated(kind, build, check, self.headers if evidence is None else evidence, unbuilt_uid)
+
+    def _author(self) -> _Author:
+        return {"analysis": self.analysis, "node": self.node, "profile": self.profile}
+
+    def _header_of(self, sop_instance_uid: str) -> Dataset:
+        for header in self.headers:
+            if header.SOPInstanceUID == sop_instance_uid:
+                return header
+        raise NonConformantObject(f"a key frame is of instance {sop_instance_uid}, which has no header")
 
 
 def _identity(result: ResultObject, analysis: StudyAnalysis) -> Dataset:
@@ -98,7 +246,7 @@ def _identity(result: ResultObject, analysis: StudyAnalysis) -> Dataset:
 
 def _gated(
     kind: str, build: Callable[[], Dataset], check: Check, headers: Sequence[Dataset], unbuilt_uid: str
-) -> ResultObject | QuarantinedObject:
+) -> _Built:
     """Build one object and pass it through the gate; ``unbuilt_uid`` names it when it has no UID of its own."""
     try:
         ds = build()

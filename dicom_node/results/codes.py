@@ -37,6 +37,8 @@ BOUNDED_BY = Concept("75958009", "SCT", "Bounded by")
 CERTAINTY = Concept("111012", "DCM", "Certainty of Finding")
 PROBABILITY = Concept("122157", "DCM", "Probability")
 COMMENT = Concept("121106", "DCM", "Comment")
+IMAGE_VIEW = Concept("111031", "DCM", "Image View")
+NO_ABNORMALITY = Concept("282332003", "SCT", "No abnormality detected - examination result")
 VISUAL_EXPLANATION = Concept("130401", "DCM", "Visual explanation")
 
 # How the run went (CID 6047): the first group of every report
@@ -49,16 +51,51 @@ NONE_SUCCEEDED = Concept("111245", "DCM", "No algorithms succeeded; without find
 NOT_ASSESSABLE = Concept("NOT_ASSESSABLE", PRIVATE_SCHEME, "Not assessable")
 NOT_ANALYSED = Concept("NOT_ANALYSED", PRIVATE_SCHEME, "Not analysed")
 
+# The obstetric report: ours and a scanner's (PS3.16 TID 5000 to 5030, 300, 1008)
+OBSTETRIC_REPORT = Concept("125000", "DCM", "OB-GYN Ultrasound Procedure Report")
+IMAGE_LIBRARY = Concept("111028", "DCM", "Image Library")
+SUMMARY = Concept("121111", "DCM", "Summary")
+FETUS_SUMMARY = Concept("125008", "DCM", "Fetus Summary")
+RATIOS = Concept("125001", "DCM", "Fetal Biometry Ratios")
+BIOMETRY = Concept("125002", "DCM", "Fetal Biometry")
+ANATOMY_SURVEY = Concept("131370", "DCM", "Fetal Anatomy Survey")
+EARLY_GESTATION = Concept("125009", "DCM", "Early Gestation")
+BIOMETRY_GROUP = Concept("125005", "DCM", "Biometry Group")
+EQUATION = Concept("121420", "DCM", "Equation")
+EQUATION_CITATION = Concept("121421", "DCM", "Equation Citation")
+PERCENTILE_RANK = Concept("125012", "DCM", "Growth Percentile Rank")
+DERIVATION = Concept("121401", "DCM", "Derivation")
+MEAN = Concept("373098007", "SCT", "Mean")
+SELECTION_STATUS = Concept("121404", "DCM", "Selection Status")
+MEAN_CHOSEN = Concept("121412", "DCM", "Mean value chosen")
+NORMALITY = Concept("121402", "DCM", "Normality")
+NORMAL = Concept("17621005", "SCT", "Normal")
+ABNORMAL = Concept("263654008", "SCT", "Abnormal")
+NORMALITY_UNDETERMINED = Concept("371934000", "SCT", "Normality Undetermined")
+LAST_MENSTRUAL_PERIOD = Concept("8665-2", "LN", "LMP")
+EXPECTED_DELIVERY = Concept("11778-8", "LN", "EDD")
+EXPECTED_DELIVERY_BY_LMP = Concept("11779-6", "LN", "EDD from LMP")
+NUMBER_OF_FETUSES = Concept("11878-6", "LN", "Number of Fetuses by US")
+FETUS_ID = Concept("11951-1", "LN", "Fetus ID")
+FETUS_NUMBER = Concept("121037", "DCM", "Fetus number")
+
 # Units, all in the UCUM scheme
 NO_UNITS = Concept("1", "UCUM", "no units")
 PERCENT = Concept("%", "UCUM", "Percent")
 UNITS = {
     "mm": Concept("mm", "UCUM", "mm"),
     "{pixels}": Concept("{pixels}", "UCUM", "Pixels"),
+    "d": Concept("d", "UCUM", "days"),
+    "g": Concept("g", "UCUM", "g"),
+    "1": NO_UNITS,
+    "{percentile}": PERCENT,  # scanners write percentile ranks as per cent, and simple readers know no annotations
 }
 
 #: Classes that speak of the mother, not of the fetus: they go into a report of their own (TID 1006).
 MATERNAL = frozenset({Concept("CERVIX", PRIVATE_SCHEME, "Maternal cervix plane")})
+
+# Key object (CID 7010)
+OF_INTEREST = Concept("113000", "DCM", "Of Interest")
 
 # Secondary capture (CID 7202)
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")

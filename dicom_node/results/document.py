@@ -22,6 +22,7 @@ from dicom_node.results.identity import (
     MODEL_NAME,
     NodeIdentity,
 )
+from dicom_node.results.profile import ObjectKind, Profile
 
 _TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d$")
@@ -36,10 +37,26 @@ class Series:
     number: int
     modality: str
     description: str
+    mark: str = ""  #: of the profile it is written for
+
+    @classmethod
+    def of(cls, profile: Profile, kind: ObjectKind, sop_class_uid: str, modality: str, description: str) -> Series:
+        """Give the series of a kind as a profile wants it."""
+        return cls(kind, sop_class_uid, profile.series_number(kind), modality, description, profile.mark)
+
+    @property
+    def _marks(self) -> list[str]:
+        return [self.mark] if self.mark else []
 
     def uid(self, analysis: StudyAnalysis, node: NodeIdentity) -> str:
         """Derive the Series Instance UID."""
-        return node.uid("series", analysis.study_instance_uid, str(analysis.version), self.kind)
+        return node.uid("series", analysis.study_instance_uid, str(analysis.version), self.kind, *self._marks)
+
+    def instance_uid(self, about: str, analysis: StudyAnalysis, node: NodeIdentity) -> str:
+        """Derive the SOP Instance UID of what says ``about`` this, by these models."""
+        models = sorted(f"{a.task} {a.name} {a.version} {a.weights_sha256}" for a in analysis.algorithms)
+        study = (analysis.study_instance_uid, str(analysis.version))
+        return node.uid("instance", *study, self.kind, about, *models, *self._marks)
 
 
 def new_object(series: Series, about: str, source: Dataset, analysis: StudyAnalysis, node: NodeIdentity) -> Dataset:
@@ -48,11 +65,8 @@ def new_object(series: Series, about: str, source: Dataset, analysis: StudyAnaly
     ``about`` says what the object is of within its series; with study, version, kind and models it makes the UID.
     """
     ds = patient_and_study(source)
-    models = [f"{a.task} {a.name} {a.version} {a.weights_sha256}" for a in analysis.algorithms]
     ds.SOPClassUID = UID(series.sop_class_uid)
-    ds.SOPInstanceUID = UID(
-        node.uid("instance", analysis.study_instance_uid, str(analysis.version), series.kind, about, *sorted(models))
-    )
+    ds.SOPInstanceUID = UID(series.instance_uid(about, analysis, node))
     ds.StudyInstanceUID = analysis.study_instance_uid
     ds.SeriesInstanceUID = series.uid(analysis, node)
     ds.SeriesNumber = series.number

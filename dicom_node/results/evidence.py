@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from pydicom import DataElement, Dataset
+from pydicom.multival import MultiValue
 
 US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
 US_MULTI_FRAME_IMAGE = "1.2.840.10008.5.1.4.1.1.3.1"
@@ -147,6 +148,23 @@ def needs_frame_numbers(header: Dataset) -> bool:
 def number_of_frames(header: Dataset) -> int:
     """Read Number of Frames; 1 when absent or no count."""
     return max(1, _whole_number(header, "NumberOfFrames", absent=1))
+
+
+def why_frames_are_wrong(reference: Dataset, source: Dataset) -> Iterator[str]:
+    """Say what is wrong with the frame numbers of a reference to an instance; nothing, when they are right."""
+    frames = frame_numbers(reference)
+    if frames and not needs_frame_numbers(source):
+        yield "a still image is referenced with a frame number"
+    if any(not 1 <= frame <= number_of_frames(source) for frame in frames):
+        yield f"frame {max(frames)} of {number_of_frames(source)} frames is referenced"
+
+
+def frame_numbers(reference: Dataset) -> list[int]:
+    """Read Referenced Frame Number (0008,1160): none, one or several."""
+    listed = reference.get("ReferencedFrameNumber")
+    if listed is None:
+        return []
+    return [int(frame) for frame in (listed if isinstance(listed, Sequence | MultiValue) else [listed])]
 
 
 def _whole_number(header: Dataset, keyword: str, *, absent: int) -> int:

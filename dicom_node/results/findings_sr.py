@@ -8,41 +8,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from highdicom.sr import (
-    DeviceObserverIdentifyingAttributes,
-    MeasurementReport,
-    ObservationContext,
-    ObserverContext,
-    SubjectContext,
-    SubjectContextFetus,
-)
+from highdicom.sr import MeasurementReport, ObservationContext, SubjectContext, SubjectContextFetus
 from pydicom import Dataset
 
+from dicom_node.domain.assessment import assess
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.result import NotAnalysed, StudyAnalysis
 from dicom_node.results import codes
-from dicom_node.results.document import Series, new_object
-from dicom_node.results.evidence import evidence_items, is_picture, restore_sop_classes, stand_in
+from dicom_node.results.document import Series
+from dicom_node.results.evidence import is_picture, stand_in
 from dicom_node.results.groups import GroupWriter, coded
-from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
+from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.profile import SR_CLASSES, ObjectKind, Profile
+from dicom_node.results.public_codes import say_in_words
+from dicom_node.results.report import DISCLAIMER, Predecessor, fetus_id, new_report, observer, why_this_fetus
 
-KIND = "findings_sr"
-SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.88.33"  #: Comprehensive SR: what obstetric scanners and their PACS speak
-SERIES = Series(KIND, SOP_CLASS_UID, 901, "SR", "AI findings, investigational, not verified")
-FETUS_ID = "1"
-
-_DISCLAIMER = "Investigational AI result, made without a reader, not verified. Not for diagnosis."
-_ONE_FETUS = f'The images do not name the fetus: one fetus is assumed and called "{FETUS_ID}".'
-
-
-@dataclass(frozen=True, slots=True)
-class Predecessor:
-    """A report that an earlier version of the answer left in the PACS."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_instance_uid: str
+KIND: ObjectKind = "findings_sr"
+DESCRIPTION = "AI findings, investigational, not verified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +56,7 @@ def build_report(
     previous: Sequence[Predecessor] = (),
     *,
     explanations: Sequence[tuple[HeatMap, Dataset]] = (),
+    profile: Profile = Profile(),  # noqa: B008 - frozen
 ) -> Dataset:
     """Build the report of one subject.
 
@@ -84,36 +68,32 @@ def build_report(
     pictures = [header for header in headers if is_picture(header)]
     images = {str(header.SOPInstanceUID): stand_in(header) for header in pictures}
     explanations = [it for it in explanations if it[0] in subject.findings]
-    writer = GroupWriter(node, images, {algorithm.task: algorithm for algorithm in analysis.algorithms}, explanations)
+    writer = GroupWriter(
+        node,
+        images,
+        {algorithm.task: algorithm for algorithm in analysis.algorithms},
+        explanations,
+        analysis.scanner_report,
+    )
     groups = [
         writer.summary(outcome_of(subject), _comments(subject, analysis), analysis.study_instance_uid + subject.name),
         *(group for finding in subject.findings if (group := writer.of_finding(finding)) is not None),
         *(writer.not_analysed(items) for items in _by_reason(subject.not_analysed)),
     ]
     content = MeasurementReport(
-        observation_context=_observation_context(subject, node),
+        observation_context=_observation_context(subject, analysis, node),
         procedure_reported=coded(codes.IMAGING_PROCEDURE),
         imaging_measurements=groups,
         referenced_images=list(images.values()) or None,
     )[0]
-
-    ds = new_object(SERIES, subject.name, headers[0], analysis, node)
+    if not profile.private_codes:
+        say_in_words(content)
+    captures = [capture for _, capture in explanations]
+    series = Series.of(profile, KIND, SR_CLASSES[profile.sr_class], "SR", DESCRIPTION)
+    ds = new_report(
+        series, content, analysis, headers, node, about=subject.name, previous=previous, also_in_evidence=captures
+    )
     ds.InstanceNumber = 1 if subject.name == "fetus" else 2
-    ds.CompletionFlag = "COMPLETE"
-    ds.PreliminaryFlag = "PRELIMINARY"
-    ds.VerificationFlag = "UNVERIFIED"
-    ds.ReferencedPerformedProcedureStepSequence = []
-    ds.PerformedProcedureCodeSequence = [codes.code_item(codes.OBSTETRIC_ULTRASOUND)]
-    ds.CodingSchemeIdentificationSequence = [codes.private_scheme_item()]
-    if pictures:
-        ds.CurrentRequestedProcedureEvidenceSequence = evidence_items(
-            analysis.study_instance_uid, [*pictures, *(capture for _, capture in explanations)]
-        )
-    if previous:
-        ds.PredecessorDocumentsSequence = _predecessors(analysis.study_instance_uid, previous)
-    for element in content:
-        ds[element.tag] = element
-    restore_sop_classes(ds, pictures)
     return ds
 
 
@@ -132,9 +112,11 @@ def _is_maternal(finding: Finding) -> bool:
 
 
 def _comments(subject: Subject, analysis: StudyAnalysis) -> list[str]:
-    comments = [_DISCLAIMER]
+    comments = [DISCLAIMER]
     if subject.name == "fetus":
-        comments.append(_ONE_FETUS)
+        comments.append(why_this_fetus(analysis.scanner_report))
+        left_out = assess(subject.findings, analysis.scanner_report).left_out
+        comments.extend(f"{name} is not in the biometry report: {reason}" for name, reason in left_out.items())
     comments.extend(
         f"{s.frames_analysed} of {s.frames_total} frames of instance {s.sop_instance_uid} were analysed."
         for s in analysis.sampling
@@ -151,28 +133,11 @@ def _by_reason(items: Sequence[NotAnalysed]) -> list[list[NotAnalysed]]:
     return list(together.values())
 
 
-def _observation_context(subject: Subject, node: NodeIdentity) -> ObservationContext:
-    """Name the observer, this node (TID 1004), and the fetus (TID 1008); a report without subject is of the patient."""
-    device = DeviceObserverIdentifyingAttributes(
-        uid=node.device_uid,
-        name=node.ae_title,
-        manufacturer_name=MANUFACTURER,
-        model_name=MODEL_NAME,
-        serial_number=node.ae_title,
-    )
-    fetus = SubjectContext(coded(codes.FETUS), SubjectContextFetus(FETUS_ID)) if subject.name == "fetus" else None
+def _observation_context(subject: Subject, analysis: StudyAnalysis, node: NodeIdentity) -> ObservationContext:
+    """Name the observer, and the fetus (TID 1008); a report without subject is of the patient."""
+    if subject.name != "fetus":
+        return ObservationContext(observer_device_context=observer(node))
+    fetus = SubjectContextFetus(fetus_id(analysis.scanner_report))
     return ObservationContext(
-        observer_device_context=ObserverContext(coded(codes.DEVICE), device), subject_context=fetus
+        observer_device_context=observer(node), subject_context=SubjectContext(coded(codes.FETUS), fetus)
     )
-
-
-def _predecessors(study_instance_uid: str, previous: Sequence[Predecessor]) -> list[Dataset]:
-    """Name the reports that this one replaces (PS3.3 C.17.2, Predecessor Documents Sequence)."""
-    references = []
-    for report in previous:
-        reference = Dataset()
-        reference.SOPClassUID = report.sop_class_uid
-        reference.SOPInstanceUID = report.sop_instance_uid
-        reference.SeriesInstanceUID = report.series_instance_uid
-        references.append(reference)
-    return evidence_items(study_instance_uid, references)

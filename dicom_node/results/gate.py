@@ -16,10 +16,10 @@ import pydicom
 from pydicom import Dataset
 from pydicom.uid import UID
 
-from dicom_node.domain.concept import Concept
 from dicom_node.errors import NonConformantObject
-from dicom_node.results import codes
-from dicom_node.results.evidence import INHERITED, is_picture, needs_frame_numbers, number_of_frames, size_px
+from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
+from dicom_node.results.content_tree import children, content, is_named, items, meaning
+from dicom_node.results.evidence import INHERITED, needs_frame_numbers, size_px, why_frames_are_wrong
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 
@@ -33,12 +33,27 @@ _TYPE_1_REPORT = (
     "ContentTime", "ValueType", "ConceptNameCodeSequence", "ContinuityOfContent", "ContentSequence",
 )  # fmt: skip
 _TYPE_2_REPORT = (*_TYPE_2_COMMON, "ReferencedPerformedProcedureStepSequence", "PerformedProcedureCodeSequence")
-_TYPE_1_CAPTURE = (
-    *_TYPE_1_COMMON, "ConversionType", "ImageType", "SourceImageSequence", "BurnedInAnnotation", "Rows", "Columns",
-    "SamplesPerPixel", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelData",
+_TYPE_1_PAGE = (
+    *_TYPE_1_COMMON, "ConversionType", "ImageType", "BurnedInAnnotation", "Rows", "Columns", "SamplesPerPixel",
+    "PhotometricInterpretation", "BitsAllocated", "BitsStored", "PixelData",
+)  # fmt: skip
+_TYPE_1_CAPTURE = (*_TYPE_1_PAGE, "SourceImageSequence")
+_TYPE_1_CINE = (*_TYPE_1_CAPTURE, "NumberOfFrames", "FrameIncrementPointer")
+_TYPE_1_SEGMENTATION = (
+    *_TYPE_1_COMMON, "SeriesNumber", "InstanceNumber", "ContentLabel", "SegmentSequence", "SegmentationType",
+    "ReferencedSeriesSequence", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence", "NumberOfFrames",
+    "DimensionOrganizationSequence", "PixelData",
+)  # fmt: skip
+_TYPE_1_PRESENTATION = (
+    *_TYPE_1_COMMON, "SeriesNumber", "InstanceNumber", "ContentLabel", "PresentationCreationDate",
+    "PresentationCreationTime", "ReferencedSeriesSequence", "DisplayedAreaSelectionSequence",
+    "GraphicAnnotationSequence", "GraphicLayerSequence",
+)  # fmt: skip
+_TYPE_1_KEY_OBJECT = (
+    *_TYPE_1_COMMON, "SeriesNumber", "InstanceNumber", "ContentDate", "ContentTime", "ValueType",
+    "ConceptNameCodeSequence", "ContinuityOfContent", "ContentSequence", "CurrentRequestedProcedureEvidenceSequence",
 )  # fmt: skip
 _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOrientation")
-_FORBIDDEN_ON_CAPTURE = ("PixelSpacing", "NominalScannedPixelSpacing", "SequenceOfUltrasoundRegions")
 
 _OUR_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _MAX_UID = 64  # PS3.5 9.1
@@ -56,12 +71,61 @@ def check_report(part10: bytes, headers: Sequence[Dataset]) -> None:
     _check(part10, headers, _REPORT_RULES)
 
 
+def check_biometry(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a TID 5000 report against its template, of which no public validator knows more than the value types.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _BIOMETRY_RULES)
+
+
 def check_capture(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a secondary capture.
+    """Check a secondary capture that lies over one frame.
 
     :raises NonConformantObject: with the reasons.
     """
     _check(part10, headers, _CAPTURE_RULES)
+
+
+def check_page(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a secondary capture that is drawn from nothing: it has a geometry of its own.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _PAGE_RULES)
+
+
+def check_cine(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a multi-frame secondary capture that lies over the frames of a cine.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _CINE_RULES)
+
+
+def check_segmentation(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a segmentation.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _SEGMENTATION_RULES)
+
+
+def check_presentation_state(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a colour or grey-scale softcopy presentation state.
+
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _PRESENTATION_RULES)
+
+
+def check_key_object(part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Check a key object selection.
+
+    :param headers: of all objects of the study that it may select.
+    :raises NonConformantObject: with the reasons.
+    """
+    _check(part10, headers, _KEY_OBJECT_RULES)
 
 
 def _check(part10: bytes, headers: Sequence[Dataset], rules: Sequence[Rule]) -> None:
@@ -115,7 +179,7 @@ def _is_of_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[st
 def _codes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check each code: value, scheme and meaning within their lengths, and a private scheme declared."""
     declared = {item.CodingSchemeDesignator for item in ds.get("CodingSchemeIdentificationSequence", [])}
-    for item in _items(_without_inherited(ds)):
+    for item in items(_without_inherited(ds)):
         if "CodeMeaning" not in item:
             continue
         value, scheme, meaning = item.get("CodeValue"), str(item.get("CodingSchemeDesignator", "")), item.CodeMeaning
@@ -135,13 +199,13 @@ def _never_verified(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
 def _root_is_tid_1500(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check the mandatory rows of TID 1500, 1001, 1004 and 1008."""
     templates = [str(item.TemplateIdentifier) for item in ds.get("ContentTemplateSequence", [])]
-    if not _is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or templates != ["1500"]:
+    if not is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or templates != ["1500"]:
         yield "the root is not TID 1500"
     mandatory = (codes.LANGUAGE, codes.OBSERVER_TYPE, codes.DEVICE_OBSERVER_UID, codes.PROCEDURE_REPORTED)
     for concept in (*mandatory, codes.IMAGING_MEASUREMENTS):
-        if not _children(ds, concept):
+        if not children(ds, concept):
             yield f"{concept} is missing"
-    if _children(ds, codes.SUBJECT_CLASS) and not _children(ds, codes.SUBJECT_ID):
+    if children(ds, codes.SUBJECT_CLASS) and not children(ds, codes.SUBJECT_ID):
         yield "the fetus has no Subject ID"
     if not _groups(ds):
         yield "the report has no measurement group"
@@ -151,23 +215,23 @@ def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterato
     """Check that each group can be known again, and that each number says which algorithm gave it."""
     uids: list[str] = []
     for group in _groups(ds):
-        tracking = _children(group, codes.TRACKING_UID)
-        if not tracking or not _children(group, codes.TRACKING_IDENTIFIER):
+        tracking = children(group, codes.TRACKING_UID)
+        if not tracking or not children(group, codes.TRACKING_IDENTIFIER):
             yield "a measurement group has no tracking identifier"
         uids.extend(str(item.UID) for item in tracking)
         numbers = [item for item in group.ContentSequence if item.ValueType == "NUM"]
-        if numbers and not (_children(group, codes.ALGORITHM_NAME) and _children(group, codes.ALGORITHM_VERSION)):
+        if numbers and not (children(group, codes.ALGORITHM_NAME) and children(group, codes.ALGORITHM_VERSION)):
             yield "a number does not say which algorithm gave it"
     if len(uids) != len(set(uids)):
         yield "two measurement groups have the same tracking UID"
 
 
 def _numbers_have_units(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    for item in _content(ds, "NUM"):
+    for item in content(ds, "NUM"):
         for measured in item.MeasuredValueSequence:
             unit = measured.MeasurementUnitsCodeSequence[0].CodingSchemeDesignator
             if unit != "UCUM" or not math.isfinite(float(measured.NumericValue)):
-                yield f"{_meaning(item)} has no finite value with a unit"
+                yield f"{meaning(item)} has no finite value with a unit"
 
 
 def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -178,7 +242,7 @@ def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> 
         for series in study.ReferencedSeriesSequence
         for reference in series.ReferencedSOPSequence
     }
-    for item in _content(ds, "IMAGE"):
+    for item in content(ds, "IMAGE"):
         reference = item.ReferencedSOPSequence[0]
         uid = str(reference.ReferencedSOPInstanceUID)
         if uid not in evidence or uid not in sources:
@@ -186,27 +250,12 @@ def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> 
         elif reference.ReferencedSOPClassUID != sources[uid].SOPClassUID:
             yield f"image {uid} is referenced as another class"
         else:
-            yield from _why_frames_are_wrong(reference, sources[uid])
-
-
-def _why_frames_are_wrong(reference: Dataset, source: Dataset) -> Iterator[str]:
-    listed = reference.get("ReferencedFrameNumber")
-    frames = (
-        []
-        if listed is None
-        else list(listed)
-        if isinstance(listed, Sequence | pydicom.multival.MultiValue)
-        else [listed]
-    )
-    if frames and not needs_frame_numbers(source):
-        yield "a still image is referenced with a frame number"
-    if any(not 1 <= int(frame) <= number_of_frames(source) for frame in frames):
-        yield f"frame {max(frames)} of {number_of_frames(source)} frames is referenced"
+            yield from why_frames_are_wrong(reference, sources[uid])
 
 
 def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check each SCOORD (PS3.3 C.18.6): its number of points, one picture of its own, and points inside it."""
-    for item in _content(ds, "SCOORD"):
+    for item in content(ds, "SCOORD"):
         values = [float(value) for value in item.GraphicData]
         images = [child for child in item.get("ContentSequence", []) if child.ValueType == "IMAGE"]
         if len(values) % 2 or (item.GraphicType == "ELLIPSE" and len(values) != 8):  # noqa: PLR2004
@@ -226,27 +275,6 @@ def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> I
             yield "a shape reaches outside its image"
 
 
-def _is_a_plain_overlay(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check what makes a capture harmless: derived, marked, nothing to measure on, and about a picture of the study."""
-    if list(ds.get("ImageType") or [])[:2] != ["DERIVED", "SECONDARY"]:
-        yield "the capture does not say that it is derived"
-    if ds.get("BurnedInAnnotation") != "YES":
-        yield "the capture does not say that annotation is burned in"
-    for keyword in _FORBIDDEN_ON_CAPTURE:
-        if keyword in ds:
-            yield f"the capture has {keyword}: nobody shall measure on it"
-    if len(ds.PixelData) != (size := ds.Rows * ds.Columns * ds.SamplesPerPixel) + size % 2:
-        yield f"the pixel data have {len(ds.PixelData)} bytes instead of {size}"
-    for reference in ds.get("SourceImageSequence", []):
-        source = sources.get(str(reference.ReferencedSOPInstanceUID))
-        if source is None or not is_picture(source):
-            yield f"the source image {reference.ReferencedSOPInstanceUID} is not in the study"
-            continue
-        yield from _why_frames_are_wrong(reference, source)
-        if size_px(source) != (ds.Rows, ds.Columns):
-            yield "the capture has another geometry than its source"
-
-
 _COMMON_RULES: tuple[Rule, ...] = (_uids_are_valid, _is_of_the_study, _codes_are_whole)
 _REPORT_RULES: tuple[Rule, ...] = (
     _present(_TYPE_1_REPORT, _TYPE_2_REPORT),
@@ -258,7 +286,38 @@ _REPORT_RULES: tuple[Rule, ...] = (
     _references_are_in_evidence,
     _shapes_lie_on_their_frame,
 )
-_CAPTURE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE), *_COMMON_RULES, _is_a_plain_overlay)
+_BIOMETRY_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_REPORT, _TYPE_2_REPORT),
+    *_COMMON_RULES,
+    _never_verified,
+    *tid_5000.RULES,
+    _numbers_have_units,
+    _references_are_in_evidence,
+    _shapes_lie_on_their_frame,
+)
+_PAGE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_COMMON_RULES, *picture_rules.PAGE)
+_CAPTURE_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE),
+    *_COMMON_RULES,
+    *picture_rules.CAPTURE,
+)
+_CINE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_CINE, _TYPE_2_CAPTURE), *_COMMON_RULES, *picture_rules.CINE)
+_SEGMENTATION_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_SEGMENTATION, _TYPE_2_COMMON),
+    *_COMMON_RULES,
+    *annotation_rules.SEGMENTATION,
+)
+_PRESENTATION_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_PRESENTATION, _TYPE_2_COMMON),
+    *_COMMON_RULES,
+    *annotation_rules.PRESENTATION_STATE,
+)
+_KEY_OBJECT_RULES: tuple[Rule, ...] = (
+    _present(_TYPE_1_KEY_OBJECT, _TYPE_2_COMMON),
+    *_COMMON_RULES,
+    *annotation_rules.KEY_OBJECT,
+    _references_are_in_evidence,
+)
 
 
 def _without_inherited(ds: Dataset) -> Dataset:
@@ -268,42 +327,9 @@ def _without_inherited(ds: Dataset) -> Dataset:
     return ours
 
 
-def _items(ds: Dataset) -> Iterator[Dataset]:
-    """Walk all sequence items, at any depth."""
-    for element in ds:
-        if element.VR == "SQ":
-            for item in element.value:
-                yield item
-                yield from _items(item)
-
-
-def _content(ds: Dataset, value_type: str) -> Iterator[Dataset]:
-    """Walk the content items of one value type, at any depth."""
-    for item in ds.get("ContentSequence", []):
-        if item.ValueType == value_type:
-            yield item
-        yield from _content(item, value_type)
-
-
-def _children(ds: Dataset, concept: Concept) -> list[Dataset]:
-    return [item for item in ds.get("ContentSequence", []) if _is_named(item, concept)]
-
-
 def _groups(ds: Dataset) -> list[Dataset]:
     return [
         group
-        for measurements in _children(ds, codes.IMAGING_MEASUREMENTS)
-        for group in _children(measurements, codes.MEASUREMENT_GROUP)
+        for measurements in children(ds, codes.IMAGING_MEASUREMENTS)
+        for group in children(measurements, codes.MEASUREMENT_GROUP)
     ]
-
-
-def _is_named(item: Dataset, concept: Concept) -> bool:
-    names = item.get("ConceptNameCodeSequence")
-    return bool(names) and (names[0].get("CodeValue"), names[0].get("CodingSchemeDesignator")) == (
-        concept.value,
-        concept.scheme,
-    )
-
-
-def _meaning(item: Dataset) -> str:
-    return str(item.ConceptNameCodeSequence[0].CodeMeaning)

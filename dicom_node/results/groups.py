@@ -29,12 +29,15 @@ from highdicom.sr import (
 from pydicom import Dataset
 
 from dicom_node.domain import finding as found
+from dicom_node.domain.biometry import MEASURED_OTHERWISE
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import Algorithm, NotAnalysed
+from dicom_node.domain.scanner_report import Difference, ScannerReport, differences
 from dicom_node.errors import NonConformantObject
 from dicom_node.results import codes
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.tracking import tracking_uid, where_of
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
 
@@ -46,12 +49,14 @@ class GroupWriter:
     :ivar images: the images as highdicom knows them (:func:`~dicom_node.results.evidence.stand_in`), by instance.
     :ivar algorithms: who made the findings, by task.
     :ivar explanations: heat maps with the captures that show them.
+    :ivar scanner_report: what measurements are compared with.
     """
 
     node: NodeIdentity
     images: Mapping[str, Dataset]
     algorithms: Mapping[str, Algorithm]
     explanations: Sequence[tuple[found.HeatMap, Dataset]] = ()
+    scanner_report: ScannerReport | None = None
     _seen: Counter[str] = field(default_factory=Counter)
 
     def of_finding(self, finding: found.Finding) -> Group | None:
@@ -132,7 +137,9 @@ class GroupWriter:
                 Measurement(coded(finding.quantity), round(finding.value, 2), coded(codes.UNITS[finding.unit]))
             ],
         )
-        return _commented(group, [f"no millimetres: {finding.qualifier}"] if finding.qualifier else [])
+        comments = [f"no millimetres: {finding.qualifier}"] if finding.qualifier else []
+        comments += [_compared(finding, it) for it in differences(finding, self.scanner_report)]
+        return _commented(group, comments)
 
     def _classification(self, finding: found.Classification) -> Group:
         probabilities = []
@@ -168,14 +175,11 @@ class GroupWriter:
         return _commented(group, [f"{finding.name.replace('_', ' ')}: {finding.reason}"])
 
     def _tracking_of(self, finding: found.Finding) -> TrackingIdentifier:
-        frames = " ".join(f"{f.sop_instance_uid}/{f.frame_number}" for f in found.frames_of(finding))
-        return self._tracking(finding.name, frames, type(finding).__name__, finding.task)
+        return self._tracking(finding.name, where_of(finding), type(finding).__name__, finding.task)
 
     def _tracking(self, name: str, where: str, what: str, task: str) -> TrackingIdentifier:
         """Name a finding so that the same model on the same picture names it the same again."""
-        algorithm = self.algorithms.get(task)
-        model = f"{algorithm.name} {algorithm.version}" if algorithm else ""
-        uid = self.node.uid("tracking", where, what, task, name, model)
+        uid = tracking_uid(self.node, self.algorithms.get(task), name, where, what, task)
         self._seen[uid] += 1
         if self._seen[uid] > 1:
             uid = self.node.uid(uid, str(self._seen[uid]))
@@ -184,14 +188,7 @@ class GroupWriter:
     def _algorithm(self, task: str | None) -> AlgorithmIdentification | None:
         """Identify the model of a task (TID 4019); None when the task never had one, as when its model is missing."""
         algorithm = self.algorithms.get(task or "")
-        if algorithm is None:
-            return None
-        return AlgorithmIdentification(
-            name=algorithm.name,
-            version=algorithm.version,
-            family=coded(codes.ARTIFICIAL_INTELLIGENCE),
-            parameters=[f"task={algorithm.task}", f"weights_sha256={algorithm.weights_sha256}"],
-        )
+        return None if algorithm is None else identified(algorithm)
 
     def _image(self, frame: FrameReference) -> Dataset:
         try:
@@ -224,6 +221,16 @@ def _certainty(score: float) -> Measurement:
     return Measurement(coded(codes.CERTAINTY), round(100 * score, 1), coded(codes.PERCENT))
 
 
+def identified(algorithm: Algorithm) -> AlgorithmIdentification:
+    """Identify a model (TID 4019)."""
+    return AlgorithmIdentification(
+        name=algorithm.name,
+        version=algorithm.version,
+        family=coded(codes.ARTIFICIAL_INTELLIGENCE),
+        parameters=[f"task={algorithm.task}", f"weights_sha256={algorithm.weights_sha256}"],
+    )
+
+
 def coded(concept: Concept) -> CodedConcept:
     """Give a concept in highdicom's words."""
     return CodedConcept(concept.value, concept.scheme, concept.meaning)
@@ -233,3 +240,14 @@ def _commented(group: Group, comments: Sequence[str]) -> Group:
     for comment in comments:
         group[0].ContentSequence.append(TextContentItem(coded(codes.COMMENT), comment, RelationshipTypeValues.CONTAINS))
     return group
+
+
+def _compared(finding: found.Measurement, difference: Difference) -> str:
+    """Say how far the node is from the sonographer, whose value stands: 176.0 mm (chosen of 3 values); AI +1.5 mm."""
+    manual = difference.manual
+    whose = f" of fetus {manual.fetus}" if manual.fetus else ""
+    how = f" ({manual.how})" if manual.how else ""
+    said = f"sonographer's {finding.name}{whose}: {manual.value_mm:.1f} mm{how}; "
+    said += f"AI less sonographer: {difference.difference_mm:+.1f} mm ({difference.percent:+.1f} %)"
+    otherwise = MEASURED_OTHERWISE.get(finding.name)
+    return f"{said}; {otherwise}" if otherwise else said

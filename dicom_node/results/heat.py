@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from dicom_node.domain.finding import HeatMap
 from dicom_node.domain.frame import Frame
-from dicom_node.results.labels import Page, Picture
+from dicom_node.results.labels import Page
+from dicom_node.results.lettering import Picture
 from dicom_node.results.render import BANNER, TEXT, WARNING, Style
 
 _MOST_OPAQUE = 0.6

@@ -21,15 +21,12 @@ class NodeIdentity:
     """The node as the author of results.
 
     :ivar uid_root: the site's own UID root; None makes UIDs under 2.25 (PS3.5 B.2).
-    :ivar capture_modality: ``OT`` keeps a router's rule "modality US to the AI" from looping; ``US`` hangs overlays
-        beside the images.
     """
 
     ae_title: str
     institution: str = ""
     uid_root: str | None = None
     software_version: str = __version__
-    capture_modality: str = "OT"
 
     def uid(self, *parts: str) -> str:
         """Derive a UID from what it names: UUID version 5 (RFC 9562) of the parts."""

@@ -1,22 +1,25 @@
-"""Placing text on a picture where it hides least: neither a structure, nor other text, nor the anatomy."""
+"""Placing text on a picture where it hides nothing: no structure, no other text, and as little tissue as can be.
+
+Every place of the picture is tried, by summed areas; text that finds none is not squeezed in.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Callable, Sequence
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
 
-Picture = npt.NDArray[np.uint8]
-Colour = tuple[int, int, int]
+from dicom_node.results.lettering import LINE_HEIGHT, Colour, Picture, width_of, wrapped, write
+
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
 Line = tuple[str, Colour]
 
-_MIN_FONT_PX = 5
+_Array = npt.NDArray[np.float64]
+_Cost = Callable[[_Array, _Array, _Array], _Array]  # of x0 (1, n), y0 (m, 1) and the bright share (m, n)
+_SMALLEST_FONT_PX = 5
 _BRIGHT = 50  #: grey value from which a pixel counts as anatomy or as the scanner's own text
-_LINE_HEIGHT = 1.35  #: in font sizes
 
 
 class Page:
@@ -25,111 +28,195 @@ class Page:
     :ivar picture: shape (rows, columns, 3), RGB uint8, with everything written so far.
     """
 
-    def __init__(self, picture: Picture, shapes: Sequence[Box], named: Sequence[Box], font_px: int) -> None:
-        """Take the picture with its shapes drawn, the boxes around all of these, and those that labels will name.
+    def __init__(self, picture: Picture, shapes: Sequence[Box], untouchable: Sequence[Box], font_px: int) -> None:
+        """Take the picture with its shapes drawn, the boxes around these, and what no text may touch.
 
-        A label may lie within a measured head, but not on another named structure.
+        A label may lie within a measured head, but on no named structure, no calliper and no measured line.
         """
-        self._bright = picture.max(axis=2) > _BRIGHT
-        self._canvas = Image.fromarray(picture)
-        self._draw = ImageDraw.Draw(self._canvas)
-        self._columns, self._rows = self._canvas.size
-        self._shapes = list(shapes)
-        self._named = list(named)
-        self._taken: list[Box] = []
+        self.picture = picture
+        self.places: list[Box] = []  #: where text was written
+        self._rows, self._columns = picture.shape[:2]
+        lit = (picture.max(axis=2) > _BRIGHT).astype(np.uint8)
+        self._bright = _summed(cv2.dilate(lit, np.ones((font_px, font_px), np.uint8)) > 0)  # thin letters count whole
+        self._shapes = _summed(self._mask(shapes))
+        self._blocked = self._mask(untouchable)
         self._font_px = font_px
 
-    @property
-    def picture(self) -> Picture:
-        """Give the picture as it is now."""
-        return np.asarray(self._canvas, dtype=np.uint8)
+    def write_banner(self, text: str, colour: Colour, prefer: Box | None = None) -> Box:
+        """Write one line along the lower or the upper edge, where it covers neither what was found nor other text.
 
-    def write_banner(self, text: str, colour: Colour) -> None:
-        """Write one line along the lower or the upper edge, wherever it covers less of what was found."""
+        :param prefer: where to begin, if nothing is in the way.
+        :returns: where it is.
+        """
         font_px = self._font_px
-        while self._draw.textlength(text, _font(font_px)) > self._columns - 4 and font_px > _MIN_FONT_PX:
+        while width_of(text, font_px) > self._columns - 4 and font_px > _SMALLEST_FONT_PX:
             font_px -= 1
-        width, height = self._draw.textlength(text, _font(font_px)), font_px * 1.5
+        width, height = width_of(text, font_px), font_px * 1.25
         x0 = (self._columns - width) / 2
-        box = min(
-            [(x0, y0, x0 + width, y0 + height) for y0 in (self._rows - height, 0.0)],
-            key=lambda place: _covered(place, self._shapes),
+        box = (
+            self._still_free(prefer, width, height)
+            or self._place(width, height, self._at_an_edge(width, height))
+            or (x0, self._rows - 1.2 * height, x0 + width, float(self._rows))
         )
         self._write(box, text, colour, font_px)
+        return box
 
-    def write_block(self, lines: Sequence[Line]) -> None:
-        """Write lines as a block in the emptiest corner."""
-        size, margin = self._font_px, self._font_px * 0.6
-        fitted = [(part, colour) for text, colour in lines for part in self._wrapped(text, self._columns * 0.4)]
-        if not fitted:
-            return
-        width = max(self._draw.textlength(text, _font(size)) for text, _ in fitted)
-        height = len(fitted) * size * _LINE_HEIGHT
-        xs = (margin, self._columns - margin - width)
-        ys = (self._rows - margin - height - size * 1.5, margin + size * 1.5, self._rows / 2 - height / 2)
-        box = min([(x, y, x + width, y + height) for y in ys for x in xs], key=self._cost_of_block)
+    def write_block(self, lines: Sequence[Line], prefer: Box | None = None) -> Box | None:
+        """Write lines as a block, in an empty corner if there is one; smaller where the picture is crowded.
+
+        :param prefer: where to begin, if nothing is in the way: a block that jumps from frame to frame cannot be read.
+        :returns: where they are.
+        """
+        for font_px, share in ((self._font_px, 0.4), (self._font_px, 0.25), (max(8, self._font_px * 3 // 4), 0.3)):
+            fitted = [
+                (part, colour) for text, colour in lines for part in wrapped(text, self._columns * share, font_px)
+            ]
+            if not fitted:
+                return None
+            width = max(width_of(text, font_px) for text, _ in fitted)
+            height = len(fitted) * font_px * LINE_HEIGHT
+            box = self._still_free(prefer, width, height) or self._place(
+                width, height, self._far_from_the_middle(width, height)
+            )
+            if box is not None:
+                break
+        else:
+            box = (0.0, 0.0, width, height)
         for index, (text, colour) in enumerate(fitted):
-            self._write((box[0], box[1] + index * size * _LINE_HEIGHT, box[2], box[3]), text, colour, size)
-        self._taken.append(box)
+            write(self.picture, (box[0], box[1] + index * font_px * LINE_HEIGHT), text, colour, font_px)
+        self._take(box)
+        return box
 
-    def write_label(self, text: str, subject: Box, colour: Colour) -> None:
-        """Name a shape beside it; farther off, with a thin line, where there is no room beside it."""
-        width, height = self._draw.textlength(text, _font(self._font_px)), self._font_px * 1.25
-        gap = self._font_px * 0.3
-        places = _around(subject, width, height, gap)
-        box = min(places, key=lambda place: self._cost_of_label(_grown(place, gap / 2), subject))
-        self._lead(box, subject, colour, 2 * gap)
-        self._write(box, text, colour, self._font_px)
+    def write_label(self, text: str, subject: Box, colour: Colour, prefer: Box | None = None) -> Box | None:
+        """Name a shape beside it, or farther off with a thin line.
 
-    def _cost_of_block(self, place: Box) -> float:
-        """Rate a place from 0: the share of it that is bright, and what it covers of shapes and of our text."""
-        x0, y0, x1, y1 = (max(0, int(v)) for v in place)
-        under = self._bright[y0 : y1 + 1, x0 : x1 + 1]
-        bright = float(under.mean()) if under.size else 1.0  # nothing lies under it: it is outside a tiny picture
-        return bright + (4 * _covered(place, self._shapes) + 16 * _covered(place, self._taken)) / _area(place)
+        :param prefer: where to begin, if nothing is in the way.
+        :returns: where the label is; None when the picture has no free place for it.
+        """
+        width, height = width_of(text, self._font_px), self._font_px * 1.25
+        box = self._still_free(prefer, width, height) or self._place(
+            width, height, _near(subject, width, height, self._font_px)
+        )
+        if box is not None:
+            self._lead(box, subject, colour, 0.8 * self._font_px)
+            self._write(box, text, colour, self._font_px)
+        return box
 
-    def _cost_of_label(self, place: Box, subject: Box) -> float:
-        """Rate a place from 0: what it covers, what sticks out of the picture, and how far it is from its shape."""
-        outside = _area(place) - _common_area(place, (0.0, 0.0, float(self._columns), float(self._rows)))
-        covered = 8 * _covered(place, self._named) + 12 * _covered(place, self._taken)
-        away = abs(place[0] + place[2] - subject[0] - subject[2]) + abs(place[1] + place[3] - subject[1] - subject[3])
-        return (10 * outside + covered) / _area(place) + 0.075 * away / self._font_px
+    def reserve(self, width: float, height: float, within: Box, prefer: Box | None = None) -> Box | None:
+        """Find room for something that is drawn by another hand, low and to the left within a part of the picture."""
+
+        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+            outside = (x < within[0]) | (y < within[1]) | (x + width > within[2]) | (y + height > within[3])
+            far = (x - within[0]) / self._columns + (within[3] - y) / self._rows
+            return np.asarray(4 * bright + far + 1e6 * outside)
+
+        box = self._still_free(prefer, width, height) or self._place(width, height, cost)
+        if box is None or box[0] < within[0] or box[1] < within[1] or box[2] > within[2] or box[3] > within[3]:
+            return None
+        self._take(box)
+        return box
+
+    def _place(self, width: float, height: float, cost: _Cost) -> Box | None:
+        """Give the free place of the least cost, with a little air around it; None when there is none."""
+        air = max(1, self._font_px // 4)
+        w, h = int(np.ceil(width)) + 2 * air, int(np.ceil(height)) + 2 * air
+        if w > self._columns or h > self._rows:
+            return None
+        step = max(1, self._font_px // 4)
+        x = np.arange(0, self._columns - w + 1, step)[np.newaxis, :]
+        y = np.arange(0, self._rows - h + 1, step)[:, np.newaxis]
+        blocked = _shares(_summed(self._blocked), x, y, w, h)
+        costs = cost((x + air).astype(np.float64), (y + air).astype(np.float64), _shares(self._bright, x, y, w, h))
+        costs = np.where(blocked > 0, np.inf, costs)
+        row, column = np.unravel_index(int(costs.argmin()), costs.shape)
+        if not np.isfinite(costs[row, column]):
+            return None
+        x0, y0 = float(x[0, column] + air), float(y[row, 0] + air)
+        return x0, y0, x0 + width, y0 + height
+
+    def _still_free(self, prefer: Box | None, width: float, height: float) -> Box | None:
+        """Give the place that begins where another did, if it is free and inside the picture."""
+        if prefer is None:
+            return None
+        box = (prefer[0], prefer[1], prefer[0] + width, prefer[1] + height)
+        inside = min(box[0], box[1], self._columns - box[2], self._rows - box[3]) >= 0
+        return box if inside and not (self._blocked & self._mask([box])).any() else None
+
+    def _at_an_edge(self, width: float, height: float) -> _Cost:
+        """Rate a place for the banner: at the lower edge, else the upper one, in the middle of it, and dark."""
+        covers = self._covers(width, height)
+
+        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+            low, high = self._rows - height - y, y + height
+            edge = np.minimum(low, high) / height
+            aside = np.abs(x + width / 2 - self._columns / 2) / self._columns
+            return np.asarray(4 * bright + 4 * covers(x, y) + edge + aside)
+
+        return cost
+
+    def _covers(self, width: float, height: float) -> Callable[[_Array, _Array], _Array]:
+        """Give what tells how much of places (0..1) lies on shapes."""
+        w, h = int(np.ceil(width)), int(np.ceil(height))
+        return lambda x, y: _shares(self._shapes, x.astype(int), y.astype(int), w, h)
+
+    def _far_from_the_middle(self, width: float, height: float) -> _Cost:
+        """Rate a place for a block: dark, clear of all shapes, and in a corner."""
+        covers = self._covers(width, height)
+
+        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+            side = np.minimum(x, self._columns - width - x) / self._columns
+            edge = np.minimum(y, self._rows - height - y) / self._rows
+            return np.asarray(3 * bright + 4 * covers(x, y) + side + edge)
+
+        return cost
 
     def _lead(self, label: Box, subject: Box, colour: Colour, from_px: float) -> None:
         """Join a distant label to its shape by the shortest line between the two."""
         x = _nearest(label[0], label[2], subject[0], subject[2])
         y = _nearest(label[1], label[3], subject[1], subject[3])
         if np.hypot(x[1] - x[0], y[1] - y[0]) > from_px:
-            self._draw.line([(x[0], y[0]), (x[1], y[1])], fill=colour, width=1)
-
-    def _wrapped(self, text: str, max_width: float) -> list[str]:
-        """Break a line between words so that it fits."""
-        lines: list[str] = []
-        for word in text.split(" "):
-            if lines and self._draw.textlength(f"{lines[-1]} {word}", _font(self._font_px)) <= max_width:
-                lines[-1] += f" {word}"
-            else:
-                lines.append(word)
-        return lines
+            start, end = ((round(16 * x[i]), round(16 * y[i])) for i in (0, 1))
+            cv2.line(self.picture, start, end, colour, 1, cv2.LINE_AA, 4)
 
     def _write(self, box: Box, text: str, colour: Colour, font_px: int) -> None:
-        """Write with a dark rim instead of a box: readable on tissue, and it hides little of it."""
-        rim = max(1, font_px // 8)
-        self._draw.text(box[:2], text, fill=colour, font=_font(font_px), stroke_width=rim, stroke_fill=(0, 0, 0))
-        self._taken.append(box)
+        write(self.picture, box[:2], text, colour, font_px)
+        self._take(box)
+
+    def _take(self, box: Box) -> None:
+        self.places.append(box)
+        self._blocked |= self._mask([box])
+
+    def _mask(self, boxes: Sequence[Box]) -> npt.NDArray[np.bool_]:
+        mask = np.zeros((self._rows, self._columns), dtype=np.bool_)
+        for x0, y0, x1, y1 in boxes:
+            mask[max(0, int(y0)) : max(0, int(np.ceil(y1))), max(0, int(x0)) : max(0, int(np.ceil(x1)))] = True
+        return mask
 
 
-def _around(subject: Box, width: float, height: float, gap: float) -> list[Box]:
-    """List places for a label around a shape, the nearest first."""
+def _near(subject: Box, width: float, height: float, font_px: int) -> _Cost:
+    """Rate a place for a label: near its shape, in line with its left edge, and dark."""
     x0, y0, x1, y1 = subject
-    middle = (y0 + y1 - height) / 2
-    places = []
-    for ring in range(12):
-        step = gap + ring * height * 0.8
-        above, below, left, right = y0 - step - height, y1 + step, x0 - step - width, x1 + step
-        corners = [(x, y) for y in (above, below) for x in (x0, x1 - width, right, left)]
-        places += [(x, y, x + width, y + height) for x, y in [*corners, (right, middle), (left, middle)]]
-    return places
+
+    def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+        beside = np.maximum(np.maximum(x0 - x - width, x - x1), 0)
+        above = np.maximum(np.maximum(y0 - y - height, y - y1), 0)
+        aligned = np.minimum(np.abs(x - x0), np.abs(y + height / 2 - (y0 + y1) / 2))
+        return np.asarray((np.hypot(beside, above) + 0.1 * aligned) / font_px + 0.5 * bright)
+
+    return cost
+
+
+def _summed(mask: npt.NDArray[np.bool_]) -> _Array:
+    """Give the sums (rows + 1, columns + 1) of everything above and to the left."""
+    return np.asarray(cv2.integral(mask.astype(np.uint8)), dtype=np.float64)
+
+
+def _shares(sums: _Array, x: npt.NDArray[np.int_], y: npt.NDArray[np.int_], width: int, height: int) -> _Array:
+    """Give the share (0..1) of each window that the mask of these sums fills, cut at the edges of the picture."""
+    rows, columns = sums.shape[0] - 1, sums.shape[1] - 1
+    right, bottom = np.minimum(x + width, columns), np.minimum(y + height, rows)
+    x, y = np.minimum(x, columns), np.minimum(y, rows)
+    return np.asarray((sums[bottom, right] - sums[y, right] - sums[bottom, x] + sums[y, x]) / (width * height))
 
 
 def _nearest(a0: float, a1: float, b0: float, b1: float) -> tuple[float, float]:
@@ -140,27 +227,3 @@ def _nearest(a0: float, a1: float, b0: float, b1: float) -> tuple[float, float]:
         return a0, b1
     middle = (max(a0, b0) + min(a1, b1)) / 2
     return middle, middle
-
-
-def _covered(place: Box, boxes: Sequence[Box]) -> float:
-    return sum(_common_area(place, box) for box in boxes)
-
-
-def _common_area(a: Box, b: Box) -> float:
-    width = min(a[2], b[2]) - max(a[0], b[0])
-    height = min(a[3], b[3]) - max(a[1], b[1])
-    return width * height if width > 0 and height > 0 else 0.0
-
-
-def _area(box: Box) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _grown(box: Box, by: float) -> Box:
-    return box[0] - by, box[1] - by, box[2] + by, box[3] + by
-
-
-@lru_cache(maxsize=32)
-def _font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    """Give the font that comes with Pillow: no font of the machine is needed."""
-    return ImageFont.load_default(size_px)

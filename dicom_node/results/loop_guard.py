@@ -16,4 +16,4 @@ def is_own_result(header: Dataset) -> bool:
     if str(header.get("ManufacturerModelName", "") or "").strip() != MODEL_NAME:
         return False
     image_type = [str(value) for value in header.get("ImageType") or ()]
-    return not image_type or image_type[:2] == ["DERIVED", "SECONDARY"]
+    return not image_type or image_type[0] == "DERIVED"

@@ -1,23 +1,24 @@
 """Drawing findings over a picture so that a sonographer sees at once what was found, and where.
 
-Scanner habits are kept: boxes and callipers on the anatomy, values in a block in an empty corner, nothing solid over
-the anatomy. The geometry of the source is kept too, so the overlay can be flicked against it.
+Scanner habits are kept: dotted lines and callipers on the anatomy, values in a block in an empty corner, nothing solid
+over the anatomy. The geometry of the source is kept too, so the overlay can be flicked against it.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Detection, Finding, Measurement, NotAssessable, Segmentation
-from dicom_node.domain.frame import Frame
-from dicom_node.results.labels import Box, Colour, Line, Page, Picture
+from dicom_node.domain.frame import Frame, Region
+from dicom_node.results.labels import Box, Line, Page
+from dicom_node.results.lettering import Colour, Picture, write
 
 BANNER = "AI RESULT, NOT FOR MEASUREMENT, INVESTIGATIONAL"
 
@@ -26,11 +27,14 @@ _PALETTE: tuple[Colour, ...] = (
     (255, 190, 60), (110, 200, 255), (60, 220, 160), (255, 240, 90), (90, 150, 255), (255, 130, 80), (240, 150, 210),
     (190, 240, 120), (200, 170, 255), (255, 170, 160), (120, 240, 240), (225, 205, 165),
 )  # fmt: skip
-_MEASURED: Colour = (255, 225, 70)
+_MEASURED: tuple[Colour, ...] = ((255, 225, 70), (110, 215, 255), (255, 165, 90), (150, 240, 150))
 TEXT: Colour = (235, 235, 235)
 WARNING: Colour = (255, 120, 110)
 _SUBPIXEL = 4  # OpenCV draws with 2**4 steps per pixel
-_MIN_FONT_PX = 9
+_BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
+_BAR_SHARE = 0.2  #: of the width of its region, at most
+
+_Points = npt.NDArray[np.floating]  # (n, 2): x, y
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,132 +48,274 @@ class Style:
     def of(cls, picture: Picture) -> Style:
         """Give the sizes for a picture."""
         side = min(picture.shape[:2])
-        return cls(font_px=int(np.clip(side / 38, _MIN_FONT_PX, 28)), line_px=1 if side < 700 else 2)  # noqa: PLR2004
+        return cls(font_px=int(np.clip(side / 36, 11, 28)), line_px=1 if side < 700 else 2)  # noqa: PLR2004
+
+    @property
+    def arm_px(self) -> float:
+        """The half length of a calliper."""
+        return self.font_px * 0.5
 
 
-def overlay(frame: Frame, findings: Sequence[Finding]) -> Picture:
-    """Draw the findings of a frame over its pixels; gives a new picture of the same shape, RGB uint8."""
-    picture = frame.pixels.copy()
+@dataclass(slots=True)
+class Layout:
+    """What stays the same from frame to frame of a cine: the colours, and where the text stands.
+
+    :ivar labels: where a structure's label begins, from the upper left corner of its box.
+    """
+
+    colours: dict[str, Colour]
+    labels: dict[str, tuple[float, float]] = field(default_factory=dict)
+    banner: Box | None = None
+    values: Box | None = None
+    scale: Box | None = None
+
+
+def overlay(frame: Frame, findings: Sequence[Finding], layout: Layout | None = None) -> Picture:
+    """Draw the findings of a frame over its pixels; gives a new picture of the same shape, RGB uint8.
+
+    :param layout: of the frame before, and then of this one.
+    """
+    layout = layout or Layout(colours_of(findings))
+    picture, colours = frame.pixels.copy(), layout.colours
     style = Style.of(picture)
-    colours = _colours(findings)
-    for finding in findings:
-        _draw_shape(picture, finding, colours.get(finding.name, _MEASURED), style)
+    draw_shapes(picture, findings, style, colours)
 
-    shapes = [box for finding in findings if (box := _extent(finding)) is not None]
-    named = [finding.box_xyxy_px for finding in findings if isinstance(finding, Detection)]
-    page = Page(picture, shapes, named, style.font_px)
-    page.write_banner(BANNER, WARNING)
-    page.write_block(_value_lines(findings, colours))
-    for finding in findings:
-        if isinstance(finding, Detection):
-            page.write_label(f"{_spoken(finding.name)} {finding.score:.2f}", finding.box_xyxy_px, colours[finding.name])
+    extents = [box for finding in findings if (box := extent(finding)) is not None]
+    page = Page(picture, extents, untouchable(findings, style), style.font_px)
+    layout.banner = page.write_banner(BANNER, WARNING, layout.banner)
+    layout.values = page.write_block([*value_lines(findings, colours), *_position(frame)], layout.values)
+    unplaced = [
+        (label_of(finding), colours[finding.name])
+        for finding in findings
+        if isinstance(finding, Detection) and not _write_label(page, finding, layout)
+    ]
+    page.write_block(unplaced)
+    layout.scale = _draw_scale(page, frame, style, layout.scale)
     return page.picture
 
 
-def _colours(findings: Sequence[Finding]) -> dict[str, Colour]:
-    """Give each structure a colour: the same on every frame as far as the palette reaches."""
+def _write_label(page: Page, finding: Detection, layout: Layout) -> bool:
+    """Name a box, where its label stood before if it can; False when the picture has no room for it."""
+    x0, y0, x1, y1 = finding.box_xyxy_px
+    before = layout.labels.get(finding.name)
+    prefer = (x0 + before[0], y0 + before[1], x1, y1) if before else None
+    box = page.write_label(label_of(finding), finding.box_xyxy_px, layout.colours[finding.name], prefer)
+    if box is None:
+        return False
+    layout.labels[finding.name] = (box[0] - x0, box[1] - y0)
+    return True
+
+
+def draw_shapes(picture: Picture, findings: Sequence[Finding], style: Style, colours: dict[str, Colour]) -> None:
+    """Draw boxes, outlines, measured lines and callipers, in place and without a word."""
+    ordered = [finding for finding in sorted(findings, key=_outlines_first) if finding.name in colours]
+    for finding in ordered:
+        colour = colours[finding.name]
+        match finding:
+            case Detection():
+                x0, y0, x1, y1 = finding.box_xyxy_px
+                _polyline(picture, [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], colour, style.line_px)
+            case Segmentation():
+                _faint(picture, finding.contour.points_px, colour)
+            case Measurement():
+                _dotted(picture, outline(finding), colour, style.line_px)
+            case _:
+                pass
+    marked: list[tuple[float, float]] = []
+    for finding in ordered:
+        for end in calliper_points(finding) if isinstance(finding, Measurement) else ():
+            if all(np.hypot(end[0] - x, end[1] - y) > 2 * style.arm_px for x, y in marked):
+                _calliper(picture, end, colours[finding.name], style)
+                marked.append(end)
+
+
+def colours_of(findings: Sequence[Finding]) -> dict[str, Colour]:
+    """Give each structure a colour, the same on every frame as far as the palette reaches, and each quantity one."""
     colours: dict[str, Colour] = {}
     for name in sorted({f.name for f in findings if isinstance(f, Detection | Segmentation)}):
         start = zlib.crc32(name.encode()) % len(_PALETTE)
         free = [_PALETTE[(start + step) % len(_PALETTE)] for step in range(len(_PALETTE))]
         colours[name] = next((c for c in free if c not in colours.values()), _PALETTE[start])
-    return colours
+    measured = list(dict.fromkeys(f.name for f in findings if isinstance(f, Measurement)))
+    return colours | {name: _MEASURED[place % len(_MEASURED)] for place, name in enumerate(measured)}
 
 
-def _draw_shape(picture: Picture, finding: Finding, colour: Colour, style: Style) -> None:
-    match finding:
-        case Detection():
-            x0, y0, x1, y1 = finding.box_xyxy_px
-            _polyline(picture, [(x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0)], colour, style.line_px)
-        case Segmentation():
-            _polyline(picture, finding.contour.points_px, colour, style.line_px)
-        case Measurement() if finding.graphic.kind == "ellipse":
-            points = np.array(finding.graphic.points_px)  # (4, 2)
-            _polyline(picture, _ellipse_outline(points), colour, style.line_px)
-            _callipers(picture, points, colour, style)
-        case Measurement():
-            _dotted(picture, finding.graphic.points_px, colour)
-            _callipers(picture, [finding.graphic.points_px[0], finding.graphic.points_px[-1]], colour, style)
-
-
-def _ellipse_outline(points: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
-    """Give 181 points, (181, 2), of the ellipse with these axis ends, (4, 2)."""
+def outline(finding: Measurement | Segmentation) -> _Points:
+    """Give the points of the line that is drawn for a shape: of an ellipse 181, of a polyline its own."""
+    graphic = finding.graphic if isinstance(finding, Measurement) else finding.contour
+    points = np.array(graphic.points_px)
+    if graphic.kind == "polyline":
+        return points
     centre = points.mean(axis=0)
     major, minor = (points[1] - points[0]) / 2, (points[3] - points[2]) / 2
     angle = np.linspace(0, 2 * np.pi, 181)[:, np.newaxis]
     return np.asarray(centre + np.cos(angle) * major + np.sin(angle) * minor)
 
 
+def calliper_points(finding: Measurement) -> list[tuple[float, float]]:
+    """Give where the callipers stand: the ends of a measured line, or of both axes of an ellipse."""
+    points = finding.graphic.points_px
+    return list(points) if finding.graphic.kind == "ellipse" else [points[0], points[-1]]
+
+
+def extent(finding: Finding) -> Box | None:
+    """Give the box around what a finding draws."""
+    match finding:
+        case Detection():
+            return finding.box_xyxy_px
+        case Measurement() | Segmentation():
+            points = outline(finding)
+            (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
+            return float(x0), float(y0), float(x1), float(y1)
+        case _:
+            return None
+
+
+def untouchable(findings: Sequence[Finding], style: Style) -> list[Box]:
+    """List what no text may touch: named structures, measured lines and their callipers."""
+    boxes: list[Box] = []
+    for finding in findings:
+        if isinstance(finding, Detection):
+            boxes.append(finding.box_xyxy_px)
+        elif isinstance(finding, Measurement):
+            boxes += [_around(point, 2.0) for point in _spaced(outline(finding), 4.0)]
+            boxes += [_around(point, style.arm_px + 1) for point in calliper_points(finding)]
+    return boxes
+
+
+def label_of(finding: Detection) -> str:
+    """Write what stands beside a box: the structure and the detector's score."""
+    return f"{spoken(finding.name)} {100 * finding.score:.0f} %"
+
+
+def value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> list[Line]:
+    """Write what has a value rather than a place: planes, classes, measurements, and what is not assessable."""
+    lines: list[Line] = []
+    measured = {finding.site for finding in findings if isinstance(finding, Measurement)}
+    for finding in findings:
+        match finding:
+            case Classification() if finding.site is None:
+                probability = dict(finding.probabilities).get(finding.value)
+                share = f"  {100 * probability:.0f} %" if probability is not None else ""
+                over = f", over {len(finding.frames)} frames" if len(finding.frames) > 1 else ""
+                lines.append((f"{finding.value.meaning}{share}{over}", TEXT))
+                if finding.qualifier:
+                    lines.append((f"({finding.qualifier})", TEXT))
+            case Measurement(unit="mm"):
+                lines.append((f"{finding.name}  {finding.value:.1f} mm", colours[finding.name]))
+            case Measurement():
+                lines.append((f"{finding.name}  {finding.value:.0f} px, no scale", colours[finding.name]))
+            case Segmentation() if finding.structure not in measured:
+                lines.append((f"{spoken(finding.name)}  {100 * finding.score:.0f} %", colours[finding.name]))
+            case NotAssessable():
+                lines.append((f"{spoken(finding.name)}  not assessable: {finding.reason}", TEXT))
+            case _:
+                pass
+    return lines + [(line, TEXT) for line in _categories(findings)]
+
+
+def spoken(name: str) -> str:
+    """Write a name as people say it."""
+    return name.replace("_", " ")
+
+
+def _categories(findings: Sequence[Finding]) -> list[str]:
+    """Gather the classes of parts of the frame by class: nine lines that say "Normal" would hide the one that does not.
+
+    What a reader has to know before believing them is said once.
+    """
+    parts: dict[Concept, list[str]] = {}
+    qualifiers: dict[str, None] = {}
+    for finding in findings:
+        if isinstance(finding, Classification) and finding.site is not None:
+            share = dict(finding.probabilities).get(finding.value, 0.0)
+            parts.setdefault(finding.value, []).append(f"{finding.site.meaning.lower()} {100 * share:.0f} %")
+            qualifiers |= {finding.qualifier: None} if finding.qualifier else {}
+    return [f"{value.meaning}: {', '.join(names)}" for value, names in parts.items()] + [f"({q})" for q in qualifiers]
+
+
+def _position(frame: Frame) -> list[Line]:
+    number = frame.reference.frame_number
+    return [(f"frame {number}", TEXT)] if number is not None else []
+
+
+def _outlines_first(finding: Finding) -> int:
+    """Order shapes so that measured lines lie over outlines, and their callipers over those of an ellipse."""
+    match finding:
+        case Segmentation():
+            return 0
+        case Measurement() if finding.graphic.kind == "polyline":
+            return 1
+        case _:
+            return 2
+
+
 def _polyline(picture: Picture, points: Iterable[Sequence[float]], colour: Colour, line_px: int) -> None:
     """Draw an anti-aliased line over a thin dark one, so that it shows on bright tissue too."""
     fixed = _fixed(points)
-    cv2.polylines(picture, [fixed], isClosed=False, color=(0, 0, 0), thickness=line_px + 2, lineType=cv2.LINE_AA,
-                  shift=_SUBPIXEL)  # fmt: skip
-    cv2.polylines(picture, [fixed], isClosed=False, color=colour, thickness=line_px, lineType=cv2.LINE_AA,
-                  shift=_SUBPIXEL)  # fmt: skip
+    for ink, thickness in (((0, 0, 0), line_px + 2), (colour, line_px)):
+        cv2.polylines(picture, [fixed], False, ink, thickness, cv2.LINE_AA, _SUBPIXEL)
 
 
-def _dotted(picture: Picture, points: Sequence[Sequence[float]], colour: Colour) -> None:
-    """Draw a dotted line, as callipers do: it hides less of the edge that is measured."""
-    for start, end in pairwise(points):
-        a, b = np.array(start), np.array(end)
-        steps = max(2, int(np.hypot(*(b - a)) // 5))
-        for at in np.linspace(a, b, steps):
-            centre = _fixed([at])[0]
-            cv2.circle(picture, (int(centre[0]), int(centre[1])), 12, colour, -1, cv2.LINE_AA, _SUBPIXEL)
+def _faint(picture: Picture, points: Iterable[Sequence[float]], colour: Colour) -> None:
+    """Draw an outline through which the edge of the structure can still be seen."""
+    drawn = picture.copy()
+    cv2.polylines(drawn, [_fixed(points)], True, colour, 1, cv2.LINE_AA, _SUBPIXEL)
+    cv2.addWeighted(drawn, 0.6, picture, 0.4, 0.0, dst=picture)
 
 
-def _callipers(picture: Picture, points: Iterable[Sequence[float]], colour: Colour, style: Style) -> None:
-    """Mark measured points with crosses."""
-    arm = style.font_px * 0.45
-    for x, y in points:
-        _polyline(picture, [(x - arm, y), (x + arm, y)], colour, style.line_px)
-        _polyline(picture, [(x, y - arm), (x, y + arm)], colour, style.line_px)
+def _dotted(picture: Picture, points: _Points, colour: Colour, line_px: int) -> None:
+    """Draw a dotted line, as scanners do: it hides less of the edge that is measured."""
+    for ink, radius in (((0, 0, 0), line_px * 0.6 + 0.7), (colour, line_px * 0.6 + 0.2)):
+        for x, y in _fixed(_spaced(points, 6.0 * line_px)):
+            centre, size = (int(x), int(y)), round(radius * (1 << _SUBPIXEL))
+            cv2.circle(picture, centre, size, ink, -1, cv2.LINE_AA, _SUBPIXEL)
+
+
+def _spaced(points: _Points, every_px: float) -> _Points:
+    """Give points along a line, evenly spaced by about ``every_px``."""
+    points = np.asarray(points, dtype=np.float64)
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    steps = np.linspace(0.0, along[-1], max(2, round(along[-1] / every_px) + 1))
+    return np.stack([np.interp(steps, along, points[:, axis]) for axis in (0, 1)], axis=1)
+
+
+def _calliper(picture: Picture, at: tuple[float, float], colour: Colour, style: Style) -> None:
+    """Mark a measured point with a cross whose middle stays open, so that the point itself can be seen."""
+    (x, y), arm, gap = at, style.arm_px, style.line_px
+    for dx, dy in ((1, 0), (-1, 0), (0, 1), (0, -1)):
+        _polyline(picture, [(x + dx * gap, y + dy * gap), (x + dx * arm, y + dy * arm)], colour, style.line_px)
+
+
+def _draw_scale(page: Page, frame: Frame, style: Style, prefer: Box | None) -> Box | None:
+    """Draw a bar of a round number of millimetres into the largest calibrated region, where there is one."""
+    if not frame.calibration.regions:
+        return None
+    region = max(frame.calibration.regions, key=_size)
+    mm_per_px = region.mm_per_px_x
+    fitting = [mm for mm in _BAR_LENGTHS_MM if mm / mm_per_px <= _BAR_SHARE * (region.x1 + 1 - region.x0)]
+    if not fitting:
+        return None
+    length, margin = fitting[-1] / mm_per_px, 0.5 * style.font_px
+    within = (region.x0 + margin, region.y0 + margin, region.x1 + 1 - margin, region.y1 + 1 - margin)
+    place = page.reserve(max(length, 4.0 * style.font_px), 2.0 * style.font_px, within, prefer)
+    if place is None:
+        return None
+    x, y, tick = place[0], place[3] - 0.4 * style.font_px, 0.25 * style.font_px
+    for line in ([(x, y), (x + length, y)], *([(at, y - tick), (at, y + tick)] for at in (x, x + length))):
+        _polyline(page.picture, line, TEXT, style.line_px)
+    write(page.picture, (x, place[1] - 0.1 * style.font_px), f"{fitting[-1]} mm", TEXT, style.font_px)
+    return place
+
+
+def _size(region: Region) -> int:
+    return (region.x1 - region.x0) * (region.y1 - region.y0)
+
+
+def _around(point: Sequence[float], by: float) -> Box:
+    return float(point[0] - by), float(point[1] - by), float(point[0] + by), float(point[1] + by)
 
 
 def _fixed(points: Iterable[Sequence[float]]) -> npt.NDArray[np.int32]:
     """Give points as OpenCV's fixed-point numbers; its pixel centres are whole numbers, DICOM's are halves."""
     return np.rint((np.array(list(points), dtype=np.float64) - 0.5) * (1 << _SUBPIXEL)).astype(np.int32)
-
-
-def _extent(finding: Finding) -> Box | None:
-    """Give the box around what a finding draws."""
-    match finding:
-        case Detection():
-            return finding.box_xyxy_px
-        case Measurement():
-            points = np.array(finding.graphic.points_px)
-            points = _ellipse_outline(points) if finding.graphic.kind == "ellipse" else points
-        case Segmentation():
-            points = np.array(finding.contour.points_px)
-        case _:
-            return None
-    (x0, y0), (x1, y1) = points.min(axis=0), points.max(axis=0)
-    return float(x0), float(y0), float(x1), float(y1)
-
-
-def _value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> list[Line]:
-    """Write what has a value rather than a place: planes, classes, measurements, and what is not assessable."""
-    lines: list[Line] = []
-    for finding in findings:
-        match finding:
-            case Classification():
-                probability = dict(finding.probabilities).get(finding.value)
-                share = f"  {100 * probability:.0f} %" if probability is not None else ""
-                over = f", over {len(finding.frames)} frames" if len(finding.frames) > 1 else ""
-                about = f"{_spoken(finding.name)}  " if finding.site else ""
-                lines.append((f"{about}{finding.value.meaning}{share}{over}", TEXT))
-            case Measurement(unit="mm"):
-                lines.append((f"{finding.name}  {finding.value:.1f} mm", _MEASURED))
-            case Measurement():
-                lines.append((f"{finding.name}  {finding.value:.0f} px, no scale", _MEASURED))
-            case Segmentation():
-                lines.append((f"{_spoken(finding.name)}  {finding.score:.2f}", colours[finding.name]))
-            case NotAssessable():
-                lines.append((f"{_spoken(finding.name)}  not assessable: {finding.reason}", TEXT))
-    return lines
-
-
-def _spoken(name: str) -> str:
-    """Write a name as people say it."""
-    return name.replace("_", " ")

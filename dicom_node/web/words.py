@@ -43,8 +43,10 @@ KINDS = {
     "findings_sr": "findings report (TID 1500)",
     "biometry_sr": "biometry report (TID 5000)",
     "secondary_capture": "secondary capture",
+    "cine_capture": "cine overlay",
     "segmentation": "segmentation",
     "presentation_state": "presentation state",
+    "key_object": "key object",
 }
 
 # C-STORE answers: PS3.4 Table B.2-1 and PS3.7 Annex C.

@@ -30,7 +30,9 @@ from dicom_node.training.datasets import split_of
 pytestmark = pytest.mark.slow
 
 HC = "11984-2"  # LOINC: head circumference
-KINDS = {"findings_sr": FINDINGS_SR, "secondary_capture": SECONDARY_CAPTURE}
+ALWAYS = {"findings_sr", "secondary_capture"}
+KINDS = {"findings_sr": FINDINGS_SR, "biometry_sr": FINDINGS_SR, "secondary_capture": SECONDARY_CAPTURE}
+TEMPLATES = {"1500": "findings_sr", "5000": "biometry_sr"}
 
 
 @dataclass
@@ -79,7 +81,8 @@ def test_study_list_has_the_documented_shape(site: Site, phantoms: list[tuple[st
             assert list(result) == ["kind", "sop_class_uid", "sop_instance_uid", "destination", "state", "error"]
             assert result["sop_class_uid"] == KINDS[result["kind"]]
             assert (result["destination"], result["state"], result["error"]) == ("pacs", "committed", None)
-        assert {result["kind"] for result in study["results"]} == set(KINDS)
+        assert {result["kind"] for result in study["results"]} >= ALWAYS
+    assert "biometry_sr" in [result["kind"] for result in listed[phantoms[1][0]]["results"]]  # second trimester
 
 
 def test_the_pacs_holds_the_results_in_the_same_study(site: Site, phantoms: list[tuple[str, list[Path]]]) -> None:
@@ -88,8 +91,10 @@ def test_the_pacs_holds_the_results_in_the_same_study(site: Site, phantoms: list
         said = site.node.study(uid)["results"]
         assert sorted(ds.SOPInstanceUID for ds in held) == sorted(r["sop_instance_uid"] for r in said)
         reports = [ds for ds in held if ds.SOPClassUID == FINDINGS_SR]
+        kind_of = {result["sop_instance_uid"]: result["kind"] for result in said}
         for report in reports:
-            assert report.ContentTemplateSequence[0].TemplateIdentifier == "1500"
+            template = report.ContentTemplateSequence[0].TemplateIdentifier
+            assert TEMPLATES[template] == kind_of[report.SOPInstanceUID]
             assert (report.PreliminaryFlag, report.VerificationFlag) == ("PRELIMINARY", "UNVERIFIED")
         named = [name for report in reports for name in set(evidence_of(report))]
         assert set(named) == {sop_uid_of(file) for file in files}

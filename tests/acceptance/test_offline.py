@@ -85,13 +85,17 @@ def test_dciodvfy_accepts_every_object(written: Path) -> None:
         assert "Error" not in outcome.stderr, f"{file.name}: {outcome.stderr}"
 
 
-def test_dcmtk_reads_every_report(written: Path) -> None:
-    reports = sorted(written.glob("*/*_findings_sr.dcm"))
+@pytest.mark.parametrize(
+    ("kind", "title"),
+    [("findings_sr", "Imaging Measurement Report"), ("biometry_sr", "OB-GYN Ultrasound Procedure Report")],
+)
+def test_dcmtk_reads_every_report(written: Path, kind: str, title: str) -> None:
+    reports = sorted(written.glob(f"*/*_{kind}.dcm"))
     assert reports
     for file in reports:
         outcome = subprocess.run(["/usr/bin/dsrdump", "-Ee", str(file)], capture_output=True, text=True, check=False)
         assert outcome.returncode == 0, f"{file.name}: {outcome.stderr}"
-        assert "Imaging Measurement Report" in outcome.stdout
+        assert title in outcome.stdout
 
 
 def test_the_network_is_really_guarded(tmp_path: Path) -> None:

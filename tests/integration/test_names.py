@@ -37,7 +37,12 @@ def test_a_name_reaches_report_and_capture(
     results = build_objects(
         s.analysis(s.findings(frame)), [instance.header], {frame: one_frame(stored, None)}, NodeIdentity("DICOM_NODE")
     )
-    assert [result.kind for result in results] == ["findings_sr", "secondary_capture"]
+    assert [result.kind for result in results] == [
+        "findings_sr",
+        "biometry_sr",
+        "secondary_capture",
+        "secondary_capture",
+    ]
     for result in results:
         assert isinstance(result, ResultObject), result
         path = tmp_path / f"{result.kind}.dcm"

@@ -117,15 +117,20 @@ def test_the_age_by_dates_comes_from_the_day_of_delivery_or_the_last_period() ->
     assert weeks_and_days(143.4) == "20 w 3 d"
 
 
-def test_several_frames_give_their_median() -> None:
-    (size,) = sizes_of(heads(200.0, 204.0, 210.0)).values()
-    assert (size.value_mm, len(size.frames)) == (204.0, 3)
+def test_several_frames_give_their_mean() -> None:
+    (size,) = sizes_of(heads(200.0, 204.0, 211.0)).values()
+    assert (size.value_mm, len(size.frames), size.values_mm) == (205.0, 3, (200.0, 204.0, 211.0))
     assert not contested(heads(200.0, 204.0, 210.0))
 
 
 def test_frames_that_disagree_give_no_size_but_a_reason() -> None:
     assert not sizes_of(heads(200.0, 240.0))
     assert contested(heads(200.0, 240.0)) == {"HC": "the frames disagree: 200 to 240 mm"}
+
+
+@pytest.mark.parametrize("nothing", [0.0, float("nan")])
+def test_nothing_is_no_size(nothing: float) -> None:
+    assert not sizes_of(heads(nothing))
 
 
 def test_pixels_have_no_age() -> None:

@@ -11,9 +11,9 @@ from pydicom.uid import JPEGBaseline8Bit
 
 from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.frame import Frame, FrameReference
-from dicom_node.errors import ModelError
+from dicom_node.errors import ModelError, UndecodableFrame
 from dicom_node.inference.task import Task
-from dicom_node.pipeline.examination import Examiner, StoredInstance, render_frames
+from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
 
@@ -92,6 +92,25 @@ def test_a_cine_is_sampled_batched_and_reported_by_its_best_frame(tmp_path):
     assert len(found.findings) == 1
     rendered = render_frames(found.key_frames)
     assert next(iter(rendered.values())).pixels.shape == (120, 160, 3)
+
+
+def test_what_was_said_of_every_analysed_frame_is_kept_for_the_cine_overlay(tmp_path):
+    frames = [synthetic.picture(frame=n) for n in range(10)]
+    cine = stored(tmp_path, frames=frames, transfer_syntax_uid=JPEGBaseline8Bit)
+    found = examiner(Looker("brain"))[0].examine([cine], max_frames=6)
+    (sampling,) = found.sampling
+    assert [seen.reference.frame_number for seen in sampling.seen] == [1, 3, 5, 6, 8, 10]
+    assert all([type(it) for it in seen.findings] == [Classification, NotAssessable] for seen in sampling.seen)
+    read = frame_reader(found.key_frames)
+    assert [frame.reference.frame_number for frame in read(cine.sop_instance_uid, [3, 8])] == [3, 8]
+
+
+def test_a_frame_that_cannot_be_decoded_again_is_said_to_be_so(tmp_path):
+    cine = stored(tmp_path, frames=[synthetic.picture(frame=n) for n in range(3)])
+    found = examiner()[0].examine([cine], 64)
+    cine.path.write_bytes(cine.path.read_bytes()[:-70_000])
+    with pytest.raises(UndecodableFrame):
+        list(frame_reader(found.key_frames)(cine.sop_instance_uid, [1, 3]))
 
 
 def test_a_failing_task_is_reported_and_the_others_still_answer(tmp_path):
@@ -188,6 +207,7 @@ def test_a_study_task_answers_once_over_all_frames_of_all_instances(tmp_path):
     pooler = Pooler()
     found = examiner(pooler, batch_size=4)[0].examine([cine, stored(tmp_path, 2)], max_frames=10)
     assert pooler.asked == [(22, 2)]  # a class and a map for each of 11 frames, two of which are reported
+    assert {one.task for seen in found.sampling[0].seen for one in seen.findings} == {"planes"}
     (answer,) = [one for one in found.findings if isinstance(one, Classification) and one.task == "anomalies"]
     assert len(answer.frames) == 11
     reported = {reference for reference, _ in found.key_frames}

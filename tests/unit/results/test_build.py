@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+from functools import partial
 
 import numpy as np
 import pydicom
@@ -18,14 +19,16 @@ from dicom_node.domain.result import Algorithm, NotAnalysed, ResultObject
 from dicom_node.results import codes
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.evidence import INHERITED, patient_and_study
-from dicom_node.results.findings_sr import SOP_CLASS_UID, Predecessor, Subject, outcome_of
+from dicom_node.results.findings_sr import Subject, outcome_of
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
+from dicom_node.results.report import SOP_CLASS_UID, Predecessor
 
 NODE = NodeIdentity("DICOM_NODE", institution="Clinic")
 STILL = s.header(Rows=120, Columns=160)
 FRAME = s.reference(STILL)
-ANALYSIS = s.analysis(s.findings(FRAME))
+in_pixels = partial(s.findings, millimetres=False)  # without a report of biometry
+ANALYSIS = s.analysis(in_pixels(FRAME))
 KEY_FRAMES = {FRAME: Frame(FRAME, s.picture(), Calibration(reason="none"))}
 
 
@@ -43,17 +46,17 @@ def texts(ds: Dataset) -> list[str]:
     return [str(element.value) for element in ds.iterall() if element.keyword == "TextValue"]
 
 
-def test_a_report_and_an_overlay_are_made() -> None:
+def test_a_report_a_summary_page_and_an_overlay_are_made() -> None:
     results = build_objects(ANALYSIS, [STILL], KEY_FRAMES, NODE)
-    assert [result.kind for result in results] == ["findings_sr", "secondary_capture"]
+    assert [result.kind for result in results] == ["findings_sr", "secondary_capture", "secondary_capture"]
 
 
 def test_a_heat_map_has_an_overlay_of_its_own_to_which_the_report_points() -> None:
-    report, plain, heat = build(analysis=s.analysis([*s.findings(FRAME), *s.anomaly(FRAME)]))
+    report, page, plain, heat = build(analysis=s.analysis([*in_pixels(FRAME), *s.anomaly(FRAME)]))
     assert "heat map (Grad-CAM)" in heat.DerivationDescription
     assert plain.SOPInstanceUID != heat.SOPInstanceUID
-    assert plain.SeriesInstanceUID == heat.SeriesInstanceUID
-    assert (plain.InstanceNumber, heat.InstanceNumber) == (1, 2)
+    assert page.SeriesInstanceUID == plain.SeriesInstanceUID == heat.SeriesInstanceUID
+    assert (page.InstanceNumber, plain.InstanceNumber, heat.InstanceNumber) == (1, 2, 3)
     assert plain.PixelData != heat.PixelData
     items = [item for element in report.iterall() if element.VR == "SQ" for item in element.value]
     shown = [
@@ -64,11 +67,11 @@ def test_a_heat_map_has_an_overlay_of_its_own_to_which_the_report_points() -> No
         and item.ConceptNameCodeSequence[0].CodeValue == codes.VISUAL_EXPLANATION.value
     ]
     assert shown == [heat.SOPInstanceUID]
-    assert len({ds.SOPInstanceUID for ds in build(analysis=s.analysis(s.anomaly(FRAME)))}) == 3
+    assert len({ds.SOPInstanceUID for ds in build(analysis=s.analysis(s.anomaly(FRAME)))}) == 4
 
 
 def test_a_heat_map_without_its_classification_is_drawn_and_not_pointed_to() -> None:
-    report, _, heat = build(analysis=s.analysis(s.anomaly(FRAME)[1:]))
+    report, _, _, heat = build(analysis=s.analysis(s.anomaly(FRAME)[1:]))
     assert heat.SOPClassUID == "1.2.840.10008.5.1.4.1.1.7"
     assert codes.VISUAL_EXPLANATION.value not in [str(e.value) for e in report.iterall() if e.keyword == "CodeValue"]
 
@@ -127,11 +130,11 @@ def test_what_could_not_be_analysed_is_said_once_per_reason() -> None:
 @pytest.mark.parametrize(
     ("found", "failed", "outcome"),
     [
-        (s.findings(FRAME), (), codes.ALL_SUCCEEDED_WITH_FINDINGS),
-        (s.findings(FRAME)[-1:], (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
+        (in_pixels(FRAME), (), codes.ALL_SUCCEEDED_WITH_FINDINGS),
+        (in_pixels(FRAME)[-1:], (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
         ((), (), codes.ALL_SUCCEEDED_WITHOUT_FINDINGS),
-        (s.findings(FRAME), (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITH_FINDINGS),
-        (s.findings(FRAME)[-1:], (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITHOUT_FINDINGS),
+        (in_pixels(FRAME), (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITH_FINDINGS),
+        (in_pixels(FRAME)[-1:], (NotAnalysed("1", "x"),), codes.SOME_FAILED_WITHOUT_FINDINGS),
         ((), (NotAnalysed("1", "x"),), codes.NONE_SUCCEEDED),
     ],
 )
@@ -141,8 +144,8 @@ def test_the_outcome_is_coded(found: tuple[object, ...], failed: tuple[NotAnalys
 
 def test_a_finding_of_an_unknown_instance_quarantines_the_report_alone() -> None:
     stray = dataclasses.replace(FRAME, sop_instance_uid="1.2.3")
-    analysis = dataclasses.replace(ANALYSIS, findings=(*ANALYSIS.findings, *s.findings(stray)))
-    report, capture = build_objects(analysis, [STILL], KEY_FRAMES, NODE)
+    analysis = dataclasses.replace(ANALYSIS, findings=(*ANALYSIS.findings, *in_pixels(stray)))
+    report, _, capture = build_objects(analysis, [STILL], KEY_FRAMES, NODE)
     assert isinstance(report, QuarantinedObject)
     assert "1.2.3, which is not in evidence" in report.reason
     assert isinstance(capture, ResultObject)
@@ -155,7 +158,7 @@ def test_a_study_without_any_header_gives_no_report_but_the_reason() -> None:
 
 
 def test_the_overlay_keeps_geometry_and_tells_where_it_is_from() -> None:
-    capture = build()[1]
+    capture = build()[-1]
     assert (capture.Rows, capture.Columns) == (120, 160)
     assert capture.SourceImageSequence[0].ReferencedSOPInstanceUID == STILL.SOPInstanceUID
     assert not np.array_equal(capture.pixel_array, s.picture())
@@ -164,19 +167,19 @@ def test_the_overlay_keeps_geometry_and_tells_where_it_is_from() -> None:
 @pytest.mark.parametrize("lossy", [None, "01"])
 def test_the_overlay_keeps_the_lossy_history(lossy: str | None) -> None:
     source = s.header(Rows=120, Columns=160, LossyImageCompression=lossy)
-    assert build(headers=[source])[1].get("LossyImageCompression") == lossy
+    assert build(headers=[source])[-1].get("LossyImageCompression") == lossy
 
 
 def test_contents_are_dated_in_the_time_zone_of_the_study() -> None:
     source = s.header(Rows=120, Columns=160, TimezoneOffsetFromUTC="+0530")
-    assert [(ds.ContentTime, ds.TimezoneOffsetFromUTC) for ds in build(headers=[source])] == [("180005", "+0530")] * 2
+    assert [(ds.ContentTime, ds.TimezoneOffsetFromUTC) for ds in build(headers=[source])] == [("180005", "+0530")] * 3
 
 
 @pytest.mark.parametrize(("charset", "name"), s.NAMES.items())
 def test_a_name_survives_in_any_character_set(charset: str | tuple[str, ...], name: str) -> None:
     character_set = list(charset) if isinstance(charset, tuple) else charset
     source = s.as_read(s.header(Rows=120, Columns=160, PatientName=name, SpecificCharacterSet=character_set))
-    assert [str(ds.PatientName) for ds in build(headers=[source])] == [name, name]
+    assert [str(ds.PatientName) for ds in build(headers=[source])] == [name] * 3
 
 
 def test_a_name_survives_beside_an_institution_that_its_character_set_cannot_hold() -> None:
@@ -197,8 +200,8 @@ def test_uids_of_an_old_scanner_with_leading_zeros_cost_no_result() -> None:
     uids = {"StudyInstanceUID": "1.2.03", "SeriesInstanceUID": "1.2.03.004", "SOPInstanceUID": "1.2.03.004.05"}
     source = s.as_read(s.header(Rows=120, Columns=160, **uids))
     frame = s.reference(source)
-    report, capture = build(
-        analysis=s.analysis(s.findings(frame), study_instance_uid="1.2.03"),
+    report, _, capture = build(
+        analysis=s.analysis(in_pixels(frame), study_instance_uid="1.2.03"),
         headers=[source],
         key_frames={frame: Frame(frame, s.picture(), Calibration(reason="none"))},
     )
@@ -242,9 +245,9 @@ def test_an_odd_value_in_a_header_costs_no_report(keyword: str, patient_from: in
         odd = with_odd(keyword, value)
         if patient_from == 2:
             odd.SOPInstanceUID = f"{s.SERIES_UID}.0"
-        analysis = s.analysis(s.findings(FRAME), [NotAnalysed(str(odd.SOPInstanceUID), "odd")])
+        analysis = s.analysis(in_pixels(FRAME), [NotAnalysed(str(odd.SOPInstanceUID), "odd")])
         results = build_objects(analysis, [STILL, odd], KEY_FRAMES, NODE)
-        assert [type(result) for result in results] == [ResultObject, ResultObject], (value, results)
+        assert [type(result) for result in results] == [ResultObject] * 3, (value, results)
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -254,7 +257,7 @@ def test_an_odd_picture_gives_a_report_or_its_reason(keyword: str) -> None:
         odd = with_odd(keyword, value)
         frame = s.reference(odd)
         frames = {frame: Frame(frame, s.picture(), Calibration(reason="none"))}
-        for result in build_objects(s.analysis(s.findings(frame)), [odd], frames, NODE):
+        for result in build_objects(s.analysis(in_pixels(frame)), [odd], frames, NODE):
             assert isinstance(result, ResultObject) or result.reason
 
 

@@ -16,8 +16,17 @@ PUBLISHED = {
     for entries in keywords.values()
     for value, (meaning, _) in entries.items()
 }
-#: The dictionary has SNOMED's fully specified name for the first, and no pixels.
-ELSEWHERE = {codes.OBSTETRIC_ULTRASOUND: "PS3.16 CID 12024", codes.UNITS["{pixels}"]: "PS3.16 CID 84"}
+#: What the dictionary lacks, or names by SNOMED's fully specified name or by another of its context groups.
+ELSEWHERE = {
+    codes.OBSTETRIC_ULTRASOUND: "PS3.16 CID 12024",
+    codes.NO_ABNORMALITY: "SNOMED CT, in value sets of HL7",
+    codes.UNITS["{pixels}"]: "PS3.16 CID 84",
+    codes.UNITS["d"]: "PS3.16 TID 5008",
+    codes.UNITS["g"]: "UCUM",
+    codes.MEAN: "PS3.16 CID 3627",
+    codes.FETUS_ID: "PS3.16 TID 1008",
+    codes.ANATOMY_SURVEY: "PS3.16 TID 5030, since 2025",
+}
 
 
 @pytest.mark.parametrize("concept", OURS, ids=str)

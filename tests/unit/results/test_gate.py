@@ -19,6 +19,7 @@ from dicom_node.results.document import part10
 from dicom_node.results.findings_sr import build_report, subjects_of
 from dicom_node.results.gate import check_capture, check_report
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.profile import Profile
 
 NODE = NodeIdentity("DICOM_NODE")
 CINE = s.header(s.US_MULTI_FRAME, NumberOfFrames=4, Rows=120, Columns=160)
@@ -33,7 +34,8 @@ def report() -> Dataset:
 
 def capture() -> Dataset:
     analysis = s.analysis(s.findings(FRAME))
-    return build_capture(Frame(FRAME, s.picture(), Calibration(reason="none")), 1, CINE, analysis, NODE)
+    frame = Frame(FRAME, s.picture(), Calibration(reason="none"))
+    return build_capture(frame, 1, CINE, analysis=analysis, node=NODE, profile=Profile())
 
 
 def named(ds: Dataset, concept: object) -> Dataset:

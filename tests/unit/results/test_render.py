@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import synthetic as s
 
-from dicom_node.domain.finding import Detection, Graphic, HeatMap, Segmentation
-from dicom_node.domain.frame import Calibration, Frame
+from dicom_node.domain.finding import Classification, Detection, Graphic, HeatMap, Measurement, Segmentation
+from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.results.heat import heat_overlay
-from dicom_node.results.render import overlay
+from dicom_node.results.labels import Page
+from dicom_node.results.render import Layout, Style, colours_of, overlay, untouchable, value_lines
 
 FRAME = s.reference(s.header())
 
@@ -43,13 +46,114 @@ def test_every_size_of_picture_carries_the_warning(shape: tuple[int, int]) -> No
 def test_every_kind_of_finding_is_drawn_and_the_source_stays() -> None:
     source = frame(480, 640)
     outline = Graphic("polyline", ((10.0, 10.0), (60.0, 10.0), (40.0, 60.0), (10.0, 10.0)))
-    findings = [*s.findings(FRAME), Segmentation("biometry", FRAME, "head", s.HEAD, outline, 0.9)]
+    findings = [*s.findings(FRAME), Segmentation("biometry", FRAME, "femur", s.HEAD, outline, 0.9)]
     drawn = overlay(source, findings)
     assert drawn.any()
     assert not source.pixels.any()
     for finding in findings:
         rest = [other for other in findings if other is not finding]
         assert not np.array_equal(overlay(source, rest), drawn), finding
+
+
+def line(name: str, *points: tuple[float, float]) -> Measurement:
+    graphic = Graphic("polyline", points)
+    return Measurement("biometry", FRAME, name, s.HEAD_CIRCUMFERENCE, 10.0, "mm", graphic, s.HEAD)
+
+
+def ink(rows: int, columns: int, *findings: object) -> np.ndarray:
+    """Give where something is drawn besides what an empty frame carries."""
+    drawn = overlay(frame(rows, columns), findings)  # type: ignore[arg-type]
+    return drawn.max(axis=2) > 100
+
+
+def test_callipers_mark_both_ends_of_a_measured_line_and_leave_the_points_open() -> None:
+    drawn = ink(480, 640, line("FL", (200.0, 240.0), (440.0, 240.0)))
+    arm = Style.of(np.zeros((480, 640, 3), np.uint8)).arm_px
+    for x in (200, 440):
+        assert drawn[int(240 - arm) + 1 : 238, x - 1 : x + 1].any()  # the upper arm
+        assert drawn[242 : int(240 + arm), x - 1 : x + 1].any()  # the lower one
+        assert not drawn[int(240 + arm) + 3 : int(240 + arm) + 8, x - 3 : x + 3].any()
+    assert 0.3 < drawn[240, 215:425].mean() < 0.85  # dotted
+
+
+def test_an_ellipse_whose_axes_are_measured_too_is_marked_once() -> None:
+    ends = ((200.0, 240.0), (440.0, 240.0), (320.0, 150.0), (320.0, 330.0))
+    round_it = Measurement("biometry", FRAME, "HC", s.HEAD_CIRCUMFERENCE, 1.0, "mm", Graphic("ellipse", ends), s.HEAD)
+    axes = [line("OFD", *ends[:2]), line("BPD", *ends[2:])]
+    colours = colours_of([round_it, *axes])
+    assert len(set(colours.values())) == 3
+    alone = overlay(frame(480, 640), [round_it]).astype(int)[240, 205]
+    drawn = overlay(frame(480, 640), [round_it, *axes]).astype(int)[240, 205]
+    assert alone[0] > alone[2] + 50  # yellow, as HC
+    assert drawn[2] > drawn[0] + 50  # blue, as OFD, which comes first
+
+
+def test_a_calibrated_picture_has_a_bar_of_round_length() -> None:
+    region = Region(0, 0, 639, 479, 0.1, 0.1)
+    plain = overlay(frame(480, 640), [])
+    scaled = overlay(Frame(FRAME, np.zeros((480, 640, 3), np.uint8), Calibration((region,))), [])
+    row = (scaled != plain).any(axis=2).sum(axis=1).max()
+    assert 100 <= row <= 104  # 10 mm of 0.1 mm/px, and its rim
+
+
+def crowd(rows: int, columns: int, seed: int) -> list[Detection]:
+    """Put nine boxes where a small head has them."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for number in range(9):
+        x, y = rng.uniform(0.2, 0.6) * columns, rng.uniform(0.25, 0.65) * rows
+        name = ("thalami", "midbrain", "palate", "fourth_ventricle", "cisterna_magna", "nuchal_translucency",
+                "nasal_tip", "nasal_skin", "nasal_bone")[number]  # fmt: skip
+        found.append(
+            Detection("structures", FRAME, name, s.THALAMI, s.THALAMI, (x, y, x + columns / 9, y + rows / 12), 0.5)
+        )
+    return found
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("shape", [(240, 320), (485, 675), (1080, 1920)])
+def test_no_text_touches_a_structure_a_calliper_or_other_text_or_leaves_the_picture(
+    shape: tuple[int, int], seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places: list[tuple[float, float, float, float]] = []
+    take = Page._take
+    monkeypatch.setattr(Page, "_take", lambda page, box: (places.append(box), take(page, box))[1])
+    rows, columns = shape
+    findings = [*crowd(rows, columns, seed), line("FL", (0.2 * columns, 0.8 * rows), (0.7 * columns, 0.75 * rows))]
+    calibrated = Calibration((Region(0, 0, columns - 1, rows - 1, 0.1, 0.1),))
+    picture = np.zeros((rows, columns, 3), np.uint8)
+    overlay(Frame(FRAME, picture, calibrated), findings)
+    assert len(places) >= 3
+    forbidden = untouchable(findings, Style.of(picture))
+    for number, place in enumerate(places):
+        x0, y0, x1, y1 = place
+        assert min(x0, y0, columns - x1, rows - y1) >= 0, place
+        others = [*forbidden, *places[:number]]
+        assert not [box for box in others if min(x1, box[2]) - max(x0, box[0]) > 1 < min(y1, box[3]) - max(y0, box[1])]
+
+
+def test_text_stays_where_it_was_from_frame_to_frame() -> None:
+    boxes = crowd(480, 640, 1)
+    layout = Layout(colours_of(boxes))
+    overlay(frame(480, 640), boxes, layout)
+    before = dict(layout.labels)
+    assert set(before) == {box.name for box in boxes}
+    moved = [dataclasses.replace(it, box_xyxy_px=tuple(v + 3 for v in it.box_xyxy_px)) for it in boxes]
+    overlay(frame(480, 640), moved, layout)
+    assert sum(before[name] == pytest.approx(layout.labels[name]) for name in before) >= 8
+
+
+def test_categories_are_gathered_by_class_and_their_reserve_is_said_once() -> None:
+    found = [
+        Classification("structures", (FRAME,), f"{site}_category", s.IMAGE_VIEW, value, value.meaning,
+                       ((value, 0.9),), site=site, qualifier="learned from simulated changes only")
+        for site, value in ((s.THALAMI, s.NO_ANOMALY), (s.HEAD, s.NO_ANOMALY), (s.NASAL_BONE, s.ENCEPHALOCELE))
+    ]  # fmt: skip
+    assert [text for text, _ in value_lines(found, {})] == [
+        f"{s.NO_ANOMALY.meaning}: thalamus 90 %, head 90 %",
+        "Encephalocele: nasal bone 90 %",
+        "(learned from simulated changes only)",
+    ]
 
 
 def heat_map(*values: tuple[float, ...]) -> HeatMap:

@@ -1,0 +1,126 @@
+"""Outlined structures as masks, for re-use: one Segmentation per picture (PS3.3 A.51), one binary segment each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import cv2
+import highdicom
+import numpy as np
+import numpy.typing as npt
+from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
+from highdicom.seg import Segmentation as SegmentationObject
+from pydicom import Dataset
+from pydicom.uid import UID
+
+from dicom_node.domain.finding import Segmentation
+from dicom_node.domain.frame import FrameReference
+from dicom_node.domain.result import Algorithm, StudyAnalysis
+from dicom_node.results import codes
+from dicom_node.results.document import Series, new_object
+from dicom_node.results.groups import coded
+from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
+from dicom_node.results.image_stand_in import as_still, restore, take_over
+from dicom_node.results.profile import ObjectKind, Profile
+from dicom_node.results.tracking import tracking_uid_of
+
+KIND: ObjectKind = "segmentation"
+SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.66.4"
+DESCRIPTION = "AI outlines, investigational, not verified"
+_SUBPIXEL = 4
+_FINER = 4
+
+Mask = npt.NDArray[np.uint8]
+
+
+def segmented_frames(analysis: StudyAnalysis) -> dict[FrameReference, list[Segmentation]]:
+    """Group the outlines by the picture that they lie on."""
+    frames: dict[FrameReference, list[Segmentation]] = {}
+    for finding in analysis.findings:
+        if isinstance(finding, Segmentation):
+            frames.setdefault(finding.frame, []).append(finding)
+    return frames
+
+
+def build_segmentation(
+    frame: FrameReference,
+    outlines: Sequence[Segmentation],
+    number: int,
+    header: Dataset,
+    *,
+    analysis: StudyAnalysis,
+    node: NodeIdentity,
+    profile: Profile,
+) -> Dataset:
+    """Build the segmentation of one picture.
+
+    :param header: of the instance that the picture is from.
+    """
+    series = Series.of(profile, KIND, SOP_CLASS_UID, "SEG", DESCRIPTION)
+    ds = new_object(series, f"{frame.sop_instance_uid}/{frame.frame_number}", header, analysis, node)
+    ds.InstanceNumber = number
+    algorithms = {algorithm.task: algorithm for algorithm in analysis.algorithms}
+    still = as_still(header)
+    masks = np.stack([mask_of(it, (still.Rows, still.Columns)) for it in outlines], axis=-1)
+    made = SegmentationObject(
+        source_images=[still],
+        pixel_array=masks[np.newaxis],  # (1, rows, columns, segments)
+        segmentation_type=SegmentationTypeValues.BINARY,
+        segment_descriptions=[_described(place, it, algorithms, node) for place, it in enumerate(outlines, start=1)],
+        series_instance_uid=ds.SeriesInstanceUID,
+        series_number=ds.SeriesNumber,
+        sop_instance_uid=ds.SOPInstanceUID,
+        instance_number=number,
+        manufacturer=MANUFACTURER,
+        manufacturer_model_name=MODEL_NAME,
+        software_versions=node.software_version,
+        device_serial_number=node.ae_title,
+        content_label="AI_OUTLINES",
+        content_description=DESCRIPTION,
+        content_creator_name=f"{MODEL_NAME}^",
+        omit_empty_frames=False,
+    )
+    ds.PatientOrientation = None
+    take_over(ds, made, header)
+    _name_dimensions(ds, node)
+    restore(ds, frame)
+    return ds
+
+
+def mask_of(outline: Segmentation, shape: tuple[int, int]) -> Mask:
+    """Fill an outline; gives a mask (rows, columns) of 1 where a pixel's centre lies inside, else 0.
+
+    OpenCV counts the line itself as inside, so it fills a finer grid, of which the centres are taken.
+    """
+    fine = np.zeros((shape[0] * _FINER, shape[1] * _FINER), dtype=np.uint8)
+    points = (np.array(outline.contour.points_px) * _FINER - 0.5) * (1 << _SUBPIXEL)
+    cv2.fillPoly(fine, [np.rint(points).astype(np.int32)], 1, cv2.LINE_8, _SUBPIXEL)
+    return np.ascontiguousarray(fine[_FINER // 2 :: _FINER, _FINER // 2 :: _FINER])
+
+
+def _described(
+    number: int, outline: Segmentation, algorithms: Mapping[str, Algorithm], node: NodeIdentity
+) -> SegmentDescription:
+    algorithm = algorithms[outline.task]
+    return SegmentDescription(
+        segment_number=number,
+        segment_label=outline.name.replace("_", " "),
+        segmented_property_category=coded(codes.ANATOMICAL_STRUCTURE),
+        segmented_property_type=coded(outline.structure),
+        algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=highdicom.AlgorithmIdentificationSequence(
+            name=algorithm.name,
+            family=coded(codes.ARTIFICIAL_INTELLIGENCE),
+            version=algorithm.version,
+            parameters={"weights_sha256": algorithm.weights_sha256},
+        ),
+        tracking_uid=tracking_uid_of(outline, node, algorithm),
+        tracking_id=outline.name,
+    )
+
+
+def _name_dimensions(ds: Dataset, node: NodeIdentity) -> None:
+    """Derive the Dimension Organization UID as all of ours: highdicom draws it by lot."""
+    uid = UID(node.uid("dimensions", ds.SOPInstanceUID))
+    for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
+        item.DimensionOrganizationUID = uid

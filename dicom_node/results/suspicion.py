@@ -1,0 +1,20 @@
+"""Which answers a reader must see first: those to a question whose usual answer would have been "normal"."""
+
+from __future__ import annotations
+
+from dicom_node.domain.finding import Classification, Finding
+from dicom_node.results import codes
+
+_NORMAL = frozenset({codes.NO_ABNORMALITY, codes.NORMAL})
+_NO_ANSWER = frozenset({codes.NORMALITY_UNDETERMINED})
+
+
+def can_be_normal(finding: Finding) -> bool:
+    """Tell whether a finding answers the question if something is normal: a plane or its quality does not."""
+    return isinstance(finding, Classification) and any(value in _NORMAL for value, _ in finding.probabilities)
+
+
+def is_suspicious(finding: Finding) -> bool:
+    """Tell whether a finding answers that question otherwise."""
+    answer = finding.value if isinstance(finding, Classification) else None
+    return can_be_normal(finding) and answer not in _NORMAL | _NO_ANSWER

@@ -1,0 +1,172 @@
+"""The page says what it must: read back as the words that were written on it, and where."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import date
+
+import numpy as np
+import pytest
+import synthetic as s
+
+from dicom_node.domain.concept import Concept
+from dicom_node.domain.finding import Classification, Finding, Graphic, Measurement
+from dicom_node.domain.frame import Calibration, Frame, Region
+from dicom_node.domain.result import NotAnalysed, StudyAnalysis
+from dicom_node.domain.scanner_report import ScannerReport
+from dicom_node.results import growth_chart, summary_page
+from dicom_node.results.growth_chart import charts_of, draw_chart, percentile_words
+from dicom_node.results.lettering import width_of
+from dicom_node.results.summary_page import HEIGHT, WIDTH, draw_page
+from dicom_node.results.suspicion import is_suspicious
+
+FRAME = s.reference(s.header())
+NORMALITY, NORMAL = Concept("121402", "DCM", "Normality"), Concept("17621005", "SCT", "Normal")
+ABNORMAL = Concept("263654008", "SCT", "Abnormal")
+UNDETERMINED = Concept("371934000", "SCT", "Normality Undetermined")
+DETECTOR = tuple(
+    dataclasses.replace(it, detects=("thalami", "nasal bone", "palate") if it.task == "structures" else ())
+    for it in s.ALGORITHMS
+)
+#: Twenty weeks before the day of the examination.
+DATED = ScannerReport("1.2", date(2026, 1, 2), last_menstrual_period=date(2025, 8, 15))
+
+
+@pytest.fixture
+def words(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float, int]]:
+    """Collect what is written: text, x, y, font size."""
+    written: list[tuple[str, float, float, int]] = []
+    for module in (summary_page, growth_chart):
+        real = module.write
+
+        def write(picture, at, text, colour, font_px, *, rimmed=True, real=real):
+            written.append((text, *at, font_px))
+            real(picture, at, text, colour, font_px, rimmed=rimmed)
+
+        monkeypatch.setattr(module, "write", write)
+    return written
+
+
+def page(*findings: Finding, **changes: object) -> StudyAnalysis:
+    analysis = s.analysis(findings or s.findings(FRAME), algorithms=DETECTOR, **changes)
+    frame = Frame(FRAME, s.picture(), Calibration((Region(0, 0, 159, 119, 0.2, 0.2),)))
+    picture = draw_page(analysis, 1, [frame])
+    assert picture.shape == (HEIGHT, WIDTH, 3)
+    return analysis
+
+
+def size(name: str, value: float) -> Measurement:
+    graphic = Graphic("polyline", ((10.0, 60.0), (100.0, 60.0)))
+    return Measurement("biometry", FRAME, name, s.HEAD_CIRCUMFERENCE, value, "mm", graphic, s.HEAD)
+
+
+def said(words: list[tuple[str, float, float, int]]) -> str:
+    return " ".join(text for text, *_ in words)
+
+
+def test_it_says_what_was_seen_found_and_missing(words) -> None:
+    page()
+    assert "Transthalamic plane 93 %" in said(words)
+    assert "2 of 3 found" in said(words)
+    assert "palate not found" in said(words)
+    assert "AI RESULT, NOT FOR MEASUREMENT, INVESTIGATIONAL" in said(words)
+    assert "FL: the plane shows no femur" in said(words)
+    assert "Doe" not in said(words)
+
+
+def test_without_dates_it_says_so_instead_of_a_chart(words) -> None:
+    page(size("HC", 170.0), size("AC", 150.0))
+    assert "HC 170.0 mm" in said(words)
+    assert "No growth chart" in said(words)
+    assert "Neither the last menstrual period nor the day of delivery is known." in said(words)
+
+
+def test_with_dates_sizes_have_percentiles_and_charts(words) -> None:
+    page(size("HC", 176.0), size("AC", 150.0), size("FL", 33.0), size("BPD", 47.0), scanner_report=DATED)
+    assert "Age by dates 20 w 0 d" in said(words)
+    for name in ("HC, mm:", "AC, mm:", "FL, mm:", "EFW, g:"):
+        assert name in said(words)
+    assert "BPD, mm:" not in said(words)  # measured otherwise than the table
+
+
+def test_sizes_in_pixels_are_given_with_the_reason(words) -> None:
+    page(*s.findings(FRAME, millimetres=False))
+    assert "None in millimetres." in said(words)
+    assert "HC 222 pixels" in said(words)
+    assert "no calibrated ultrasound region" in said(words)
+
+
+def test_structures_that_were_not_looked_for_are_not_called_missing(words) -> None:
+    page(*[it for it in s.findings(FRAME) if it.task != "structures"])
+    assert "Not looked for: no plane that shows them was seen." in said(words)
+    assert "not found" not in said(words).replace("Not found does not mean absent", "")
+
+
+def test_an_anomaly_stands_first_among_the_answers(words) -> None:
+    page(*s.findings(FRAME), *s.anomaly(FRAME))
+    assert "Encephalocele, 80 %, 1 frame" in said(words)
+    assert is_suspicious(s.anomaly(FRAME)[0])
+
+
+def test_no_answer_is_not_taken_for_normal(words) -> None:
+    page()
+    assert "Normal or not: no answer" in said(words)
+
+
+@pytest.mark.parametrize(("value", "suspicious"), [(NORMAL, False), (ABNORMAL, True), (UNDETERMINED, False)])
+def test_a_part_that_is_not_normal_is_an_answer(words, value: Concept, *, suspicious: bool) -> None:
+    shares = ((NORMAL, 0.1), (ABNORMAL, 0.1), (UNDETERMINED, 0.1))
+    part = Classification(
+        "structures", (FRAME,), "nasal_bone_category", NORMALITY, value, "x", shares, site=s.NASAL_BONE
+    )
+    page(*s.findings(FRAME), part)
+    assert is_suspicious(part) is suspicious
+    assert ("Nasal bone: normality" in said(words)) is suspicious
+    assert f", {value.meaning.lower()}" in said(words)
+
+
+def test_everything_fits_onto_the_page_however_much_goes_wrong(words) -> None:
+    reasons = [NotAnalysed(f"1.2.{n}", f"{'a long reason that wraps over lines ' * 3}{n}") for n in range(30)]
+    many = [size(name, 40.0 + n) for n, name in enumerate(("HC", "BPD", "OFD", "AC", "FL"))]
+    page(*s.findings(FRAME), *many, *s.anomaly(FRAME), not_analysed=tuple(reasons), scanner_report=DATED)
+    assert "more, see the report" in said(words)
+    for text, x, y, font_px in words:
+        assert x >= 0, text
+        assert y >= 0, text
+        assert x + width_of(text, font_px) <= WIDTH, text
+        assert y + font_px <= HEIGHT, text
+        assert font_px >= 14, text
+
+
+def test_a_study_of_which_nothing_could_be_analysed_has_a_page_too(words) -> None:
+    draw_page(s.analysis((), [NotAnalysed("1.2", "no decoder for MPEG-4")], algorithms=()), 1, [])
+    assert "No plane of interest was seen." in said(words)
+    assert "image: no decoder for MPEG-4" in said(words)
+    assert "Models: none" in said(words)
+
+
+def test_the_point_of_a_fetus_lies_where_its_age_and_size_are() -> None:
+    analysis = s.analysis([size("HC", 176.0)], scanner_report=DATED)
+    assessment = summary_page.assess(analysis.findings, analysis.scanner_report)
+    (chart,) = charts_of(assessment.derivations, {"HC": 176.0}, 140.0)
+    assert chart.expected(20.0, 0.0) == pytest.approx(176.8, abs=0.5)  # Hadlock 1984, table III
+    assert chart.percentile == pytest.approx(48, abs=4)
+
+    def point(**changes: float) -> tuple[float, float]:
+        picture = np.zeros((300, 300, 3), np.uint8)
+        x, y = draw_chart(picture, dataclasses.replace(chart, **changes), (0, 0), (300, 300))
+        assert picture[round(y), round(x)].max() > 200
+        return x, y
+
+    x, y = point()
+    assert point(value=190.0)[1] < y  # higher up
+    assert point(age_weeks=38.0)[0] > x  # the last weeks of the table
+
+
+@pytest.mark.parametrize(
+    ("percent", "words_of_it"),
+    [(0.2, "below the 1st percentile"), (1.0, "1st percentile"), (11.6, "12th percentile"), (13, "13th percentile"),
+     (42.4, "42nd percentile"), (93, "93rd percentile"), (99.8, "above the 99th percentile")],
+)  # fmt: skip
+def test_percentiles_in_words(percent: float, words_of_it: str) -> None:
+    assert percentile_words(percent) == words_of_it
