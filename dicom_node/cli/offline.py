@@ -53,7 +53,7 @@ def analyse(
                     s["task"],
                     s["name"],
                     " ".join(str(v) for v in (s["value"], s["unit"]) if v is not None),
-                    answer.files.get(s.get("instance"), s.get("instance")),
+                    answer.files.get(s.get("instance") or "", ""),
                     s["frame"],
                     s["note"],
                 )
