@@ -6,15 +6,18 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy.exc import DBAPIError
+
 from dicom_node.config import Config
 from dicom_node.dimse.listener import Listener, is_served
-from dicom_node.engine.executors import hold, open_locks
+from dicom_node.engine.executors import Locks, hold, open_locks
 from dicom_node.engine.queue import JobQueue
 from dicom_node.engine.worker import Periodic, run_worker
 from dicom_node.errors import BadInput, ConfigError
@@ -23,7 +26,7 @@ from dicom_node.pipeline import commitment, completion, delivery, operator, reco
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.services import Services, utc_now
 from dicom_node.store import associations, listings, studies
-from dicom_node.store.database import Database
+from dicom_node.store.database import Database, mask_password
 from dicom_node.store.deliveries import list_deliveries
 from dicom_node.store.spool import Spool
 
@@ -38,16 +41,62 @@ CLEAN_UP_EVERY_S = 3600.0
 IO_JOBS_AT_ONCE = 4
 CPU_BATCH, GPU_BATCH = 4, 32
 
+OWN_FOLDER = "it must be a folder in which the account that gives this command, the node's own, may write"
+OWN_SERVER = "see that the server runs, and that its address, the database, the user and the password are right"
+
 
 def prepare_database(config: Config) -> None:
-    """Bring our tables and the engine's to the newest schema."""
-    config.node.data_dir.mkdir(parents=True, exist_ok=True)
-    database = Database(config.database_url)
-    database.upgrade()
-    database.close()
-    queue = JobQueue(config.database_url)
-    queue.migrate()
-    queue.close()
+    """Bring our tables and the engine's to the newest schema.
+
+    :raises ConfigError: when the data folder or the database cannot be used.
+    """
+    _make_data_dir(config)
+    with _naming_the_database(config):
+        database = Database(config.database_url)
+        database.upgrade()
+        database.close()
+        queue = JobQueue(config.database_url)
+        queue.migrate()
+        queue.close()
+
+
+def _make_data_dir(config: Config) -> None:
+    folder = config.node.data_dir
+    with _naming(f"node.data_dir: {folder}", OWN_FOLDER):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _open_database(config: Config) -> Database:
+    """Connect once: a server that is away, or a file that is none, is told before anything begins."""
+    with _naming_the_database(config):
+        database = Database(config.database_url)
+        database.engine.connect().close()
+        return database
+
+
+def _open_locks(config: Config) -> Locks:
+    with _naming(f"node.data_dir: {config.node.data_dir}", OWN_FOLDER):
+        return open_locks(config.database_url, config.node.data_dir)
+
+
+def _naming_the_database(config: Config) -> AbstractContextManager[None]:
+    url = config.database.url
+    if url is None:
+        return _naming(f"node.data_dir: {config.node.data_dir}", OWN_FOLDER)
+    return _naming(f"database.url: {mask_password(url)}", OWN_FOLDER if url.startswith("sqlite") else OWN_SERVER)
+
+
+@contextmanager
+def _naming(setting: str, advice: str) -> Iterator[None]:
+    """Name the setting that leads to what cannot be used.
+
+    :raises ConfigError: with the reason and what to do.
+    """
+    try:
+        yield
+    except (OSError, DBAPIError) as error:
+        reason = (error.strerror or error) if isinstance(error, OSError) else error.orig
+        raise ConfigError(f"{setting} cannot be used: {' '.join(str(reason).split())}; {advice}") from error
 
 
 def check_port(config: Config, receivers: Sequence[str]) -> None:
@@ -57,7 +106,7 @@ def check_port(config: Config, receivers: Sequence[str]) -> None:
     """
     if not is_served(config.dicom):
         return
-    locks = open_locks(config.database_url, config.node.data_dir)
+    locks = _open_locks(config)
     if not any(locks.is_alive(name) for name in receivers):
         raise ConfigError(
             f"dicom.port: another program listens on {config.dicom.host}:{config.dicom.port} already; "
@@ -71,14 +120,18 @@ def default_name(role: str) -> str:
 
 
 def open_services(live: LiveConfig) -> Services:
-    """Build what the steps of the walk are given."""
+    """Build what the steps of the walk are given.
+
+    :raises ConfigError: when the data folder or the database cannot be used.
+    """
     config = live()
+    _make_data_dir(config)
     queue = JobQueue(config.database_url)
     return Services(
-        database=Database(config.database_url),
+        database=_open_database(config),
         enqueue=queue.enqueue,
         config=live,
-        is_alive=open_locks(config.database_url, config.node.data_dir).is_alive,
+        is_alive=_open_locks(config).is_alive,
         live_keys=queue.live_keys,
     )
 
@@ -100,7 +153,7 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
 
     config = live()
     services = open_services(live)
-    with hold(open_locks(config.database_url, config.node.data_dir), name) as held:
+    with hold(_open_locks(config), name) as held:
         # What a process of this name left open when it died is told as lost before new associations come: to others
         # the name is alive again.
         with services.database.write() as session:
@@ -136,7 +189,7 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
     run_worker(
         config.database_url,
         name,
-        open_locks(config.database_url, config.node.data_dir),
+        _open_locks(config),
         queues={"io": IO_JOBS_AT_ONCE},
         functions={
             "close_study": partial(completion.close_study, services),
@@ -162,7 +215,7 @@ def run_analysis(name: str, live: LiveConfig, stop: threading.Event) -> None:
     run_worker(
         config.database_url,
         name,
-        open_locks(config.database_url, config.node.data_dir),
+        _open_locks(config),
         queues={"analysis": 1},
         functions={"analyse_study": partial(analyse_study, services, load_examiner(config))},
         stop=stop,
@@ -176,7 +229,10 @@ def run_web(name: str, live: LiveConfig, stop: threading.Event) -> None:  # noqa
     from dicom_node.web.server import serve  # noqa: PLC0415
 
     config = live()
-    serve(make_app(Database(config.database_url), live, lambda: live.problem), config.web.host, config.web.port, stop)
+    _make_data_dir(config)
+    with _naming_the_database(config):
+        database = Database(config.database_url)  # not connected: the pages tell when the server is away
+    serve(make_app(database, live, lambda: live.problem), config.web.host, config.web.port, stop)
 
 
 def installed_tasks() -> list[str]:

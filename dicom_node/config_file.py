@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import math
 import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from textwrap import indent
 from typing import Any, Literal
 
 import yaml
 
-from dicom_node.config import load_config, parse_config
+from dicom_node.config import Config, load_config, parse_config
 from dicom_node.errors import BadInput, ConfigError
 
 Kind = Literal["scanners", "destinations"]
@@ -39,7 +43,11 @@ def remove(path: Path, name: str, kind: Kind | None = None) -> None:
     :raises BadInput: when there is none, or one of each and ``kind`` does not say which.
     :raises ConfigError: as :func:`add_scanner`.
     """
-    config = load_config(path)
+    _edit(path, lambda config, text: _without(text, *_place_of(config, name, kind, path)))
+
+
+def _place_of(config: Config, name: str, kind: Kind | None, path: Path) -> tuple[Kind, int]:
+    """Find the list that a name stands in, and its place there."""
     found: list[Kind] = []
     if kind != "destinations" and name in [scanner.ae_title for scanner in config.scanners]:
         found.append("scanners")
@@ -52,8 +60,7 @@ def remove(path: Path, name: str, kind: Kind | None = None) -> None:
     if len(found) > 1:
         raise BadInput(f"{name!r} is both a scanner and a destination: say which with --scanner or --destination")
     key = "ae_title" if found[0] == "scanners" else "name"
-    index = [getattr(entry, key) for entry in getattr(config, found[0])].index(name)
-    _write(path, _without(path.read_text(encoding="utf-8"), found[0], index))
+    return found[0], [getattr(entry, key) for entry in getattr(config, found[0])].index(name)
 
 
 def _without(text: str, section: Kind, index: int) -> str:
@@ -91,8 +98,7 @@ def _last_line(node: yaml.Node) -> int:
 
 
 def _add(path: Path, section: Kind, entry: dict[str, Any]) -> None:
-    load_config(path)  # what is wrong already is told with its line, before anything is changed
-    _write(path, _with(path.read_text(encoding="utf-8"), section, entry))
+    _edit(path, lambda _, text: _with(text, section, entry))
 
 
 def _with(text: str, section: Kind, entry: dict[str, Any]) -> str:
@@ -125,20 +131,45 @@ def _section(text: str, section: Kind) -> tuple[Any, Any]:
     return next(((key, value) for key, value in pairs if key.value == section), (None, None))
 
 
-def _write(path: Path, text: str) -> None:
-    parse_config(text, path)
+def _edit(path: Path, change: Callable[[Config, str], str]) -> None:
+    """Read, change, check and write the file; no other edit comes between."""
+    file = Path(os.path.realpath(path))  # the file itself: a link to it stays a link
+    with _locked(file.parent, path) as folder:
+        config = load_config(path)  # what is wrong already is told with its line, before anything is changed
+        text = change(config, file.read_text(encoding="utf-8"))
+        parse_config(text, path)
+        try:
+            _replace(file, text)
+            os.fsync(folder)
+        except OSError as error:
+            raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(folder: Path, path: Path) -> Iterator[int]:
+    """Wait until nobody else edits a file of this folder; gives the open folder.
+
+    The lock is on the folder: the file itself is replaced by each edit, a lock file would stay behind with the rights
+    of whoever came first, and who may replace a file in a folder may open that folder.
+    """
     try:
-        _replace(path.resolve(), text)  # the file itself: a link to it stays a link
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be written: {error.strerror}") from error
+        raise ConfigError(f"{path}: cannot be edited: {folder}: {error.strerror}") from error
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: Path, text: str) -> None:
     """Write beside and rename, so that a running node never reads half a file; mode, owner and group stay."""
     was = path.stat()
-    beside = path.with_name(f".{path.name}.new")
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".new", dir=path.parent)
+    beside = Path(name)
     try:
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             now = os.fstat(file.fileno())
             if (now.st_uid, now.st_gid) != (was.st_uid, was.st_gid):
                 os.fchown(file.fileno(), was.st_uid, was.st_gid)
@@ -147,11 +178,5 @@ def _replace(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
     finally:
-        os.close(folder)
+        beside.unlink(missing_ok=True)  # there only if something went wrong

@@ -118,16 +118,20 @@ def check_contexts(
 def _look(path: Path) -> _File:
     try:
         meta = read_file_meta_info(path)
-        return _File(path, str(meta.MediaStorageSOPClassUID), UID(meta.TransferSyntaxUID))
+        file = _File(path, str(meta.MediaStorageSOPClassUID), UID(meta.TransferSyntaxUID))
     except InvalidDicomError as error:
         raise PermanentDeliveryError(
             f"{path.name} is not a DICOM file: it does not begin as one (PS3.10 7.1)"
         ) from error
     except OSError as error:
         raise PermanentDeliveryError(f"{path.name} cannot be read: {error.strerror}") from error
-    except (AttributeError, ValueError) as error:
+    except Exception as error:  # pydicom has no one error for what it cannot read
         why = "its file meta information does not say what it is"
         raise PermanentDeliveryError(f"{path.name} cannot be sent: {why}") from error
+    if not (UID(file.sop_class_uid).is_valid and file.transfer_syntax_uid.is_valid):
+        # Proposing it would fail, and with it the association of all the others.
+        raise PermanentDeliveryError(f"{path.name} cannot be sent: its file meta information is damaged")
+    return file
 
 
 def _proposals(files: Sequence[_File]) -> list[Proposal]:

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydicom import Dataset, dcmread
-from pydicom.errors import InvalidDicomError
+from pydicom import dcmread
 
 from dicom_node.errors import BadInput
 
@@ -47,19 +46,18 @@ def sort_into_studies(paths: Iterable[Path]) -> tuple[list[StudyFiles], list[Pat
     strangers: list[Path] = []
     for path in paths:
         header = _identity(path)
-        uid = str(header.get("StudyInstanceUID", "")) if header is not None else ""
-        if header is None or not uid:
+        if header is None or not header.study_instance_uid:
             strangers.append(path)
             continue
-        studies.setdefault(uid, []).append(path)
-        titles.setdefault(uid, str(header.get("StudyDescription", "") or "") or path.parent.name or "study")
+        studies.setdefault(header.study_instance_uid, []).append(path)
+        titles.setdefault(header.study_instance_uid, header.study_description or path.parent.name or "study")
     return [StudyFiles(titles[uid], uid, tuple(files)) for uid, files in studies.items()], strangers
 
 
 def sop_instance_uid_of(path: Path) -> str:
     """Name the instance in a file, or the file when it does not say."""
     header = _identity(path)
-    return str(header.get("SOPInstanceUID", "")) or path.name if header is not None else path.name
+    return (header.sop_instance_uid if header is not None else "") or path.name
 
 
 def captures_among(paths: Sequence[Path]) -> list[Path]:
@@ -67,14 +65,25 @@ def captures_among(paths: Sequence[Path]) -> list[Path]:
     chosen = []
     for path in paths:
         header = _identity(path)
-        if header is not None and str(header.get("SOPClassUID", "")).startswith("1.2.840.10008.5.1.4.1.1.7"):
+        if header is not None and header.sop_class_uid.startswith("1.2.840.10008.5.1.4.1.1.7"):
             chosen.append(path)
     return chosen
 
 
-def _identity(path: Path) -> Dataset | None:
+@dataclass(frozen=True, slots=True)
+class _Identity:
+    """Who a file says it is; what it does not say is empty."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    study_instance_uid: str
+    study_description: str
+
+
+def _identity(path: Path) -> _Identity | None:
     keywords = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "StudyDescription"]
     try:
-        return dcmread(path, stop_before_pixels=True, specific_tags=keywords)
-    except (InvalidDicomError, OSError, ValueError, AttributeError, KeyError, NotImplementedError):
+        header = dcmread(path, stop_before_pixels=True, specific_tags=keywords)
+        return _Identity(*(str(header.get(keyword) or "") for keyword in keywords))
+    except Exception:  # noqa: BLE001 - pydicom has no one error for what it cannot read
         return None

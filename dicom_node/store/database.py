@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.orm import Session
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+SECRET_WORDS = ("password", "secret", "token")
 
 
 class Database:
@@ -71,6 +72,13 @@ def session_within(connection: Connection) -> Iterator[Session]:
     with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+def mask_password(database_url: str) -> str:
+    """Hide the password of a database URL, also one given as a parameter."""
+    url = make_url(database_url)
+    hidden = {name: "masked" for name in url.query if any(word in name.lower() for word in SECRET_WORDS)}
+    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _create_engine(url: str) -> Engine:

@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
-from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -25,7 +24,7 @@ from starlette.templating import Jinja2Templates
 from dicom_node.config import Config
 from dicom_node.live_config import RELOADED, RELOADED_OF_ANALYSIS
 from dicom_node.store import overview
-from dicom_node.store.database import Database
+from dicom_node.store.database import Database, mask_password
 from dicom_node.web import doctor, words
 from dicom_node.web.guard import Guard
 from dicom_node.web.metrics import Scrape, free_bytes, render
@@ -35,7 +34,6 @@ STUDIES_PER_PAGE = 50
 ASSOCIATIONS_SHOWN = 200
 DELIVERIES_SHOWN = 200
 SET_ASIDE_SHOWN = 200
-SECRET_WORDS = ("password", "secret", "token")
 
 
 def utc_now() -> datetime:
@@ -212,13 +210,6 @@ def public_text(config: Config) -> str:
     if config.database.url is not None:
         values["database"]["url"] = mask_password(config.database.url)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def mask_password(database_url: str) -> str:
-    """Hide the password of a database URL, also one given as a parameter."""
-    url = make_url(database_url)
-    hidden = {name: "masked" for name in url.query if any(word in name.lower() for word in SECRET_WORDS)}
-    return url.update_query_dict(hidden).render_as_string(hide_password=True)
 
 
 def _page_number(request: Request) -> int:

@@ -209,6 +209,21 @@ def test_what_is_no_dicom_file_does_not_stop_the_others(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning")  # what pydicom remarks on damaged values
+def test_a_file_cut_anywhere_in_its_meta_information_costs_only_itself(tmp_path: Path) -> None:
+    sound = make_file(tmp_path)
+    whole = sound.read_bytes()
+    cuts = []
+    for length in range(whole.index(b"1.2.840.10008.1.2.1\0")):  # the last thing it says: the transfer syntax
+        cuts.append(tmp_path / f"{length:04}.dcm")
+        cuts[-1].write_bytes(whole[:length])
+    with FakePacs() as pacs:
+        *outcomes, last = send(pacs, *cuts, sound)
+    assert {type(outcome.error) for outcome in outcomes} == {PermanentDeliveryError}
+    assert {outcome.path.name in str(outcome.error) for outcome in outcomes} == {True}
+    assert last.error is None
+
+
 def test_contexts_are_asked_for_one_by_one() -> None:
     kinds = [(SR, str(ExplicitVRLittleEndian)), (CAPTURE, str(JPEGBaseline8Bit))]
     with FakePacs() as pacs:

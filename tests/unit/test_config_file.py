@@ -4,6 +4,8 @@ import errno
 import os
 import shutil
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,6 +174,46 @@ def test_a_link_stays_and_its_target_is_edited(file: Path) -> None:
     assert link.is_symlink()
     assert load_config(file).scanner("EPIQ7") is not None
     assert [path.name for path in folder.iterdir()] == ["config.yaml"]
+
+
+ADD = "import sys; from pathlib import Path; from dicom_node.config_file import add_scanner as add; input(); "
+
+
+def test_edits_of_several_processes_at_once_all_stay(file: Path) -> None:
+    link = file.parent / "elsewhere" / "config.yaml"
+    link.parent.mkdir()
+    link.symlink_to(file)
+    ways = {"A": file, "B": file, "C": link, "D": link}
+    processes = []
+    for title, path in ways.items():
+        edits = f"[add(Path(sys.argv[1]), {{'ae_title': f'{title}{{n}}'}}) for n in range(4)]"
+        command = [sys.executable, "-c", ADD + edits, str(path)]
+        processes.append(subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE))
+    for process in processes:  # each waits for this line once it has started, so they begin together
+        assert process.stdin is not None
+        process.stdin.write(b"\n")
+        process.stdin.flush()
+    said = [process.communicate(timeout=60)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), said
+    assert {f"{title}{n}" for title in ways for n in range(4)} <= {s.ae_title for s in load_config(file).scanners}
+    assert sorted(path.name for path in file.parent.iterdir()) == ["config.yaml", "elsewhere"]
+    assert link.is_symlink()
+
+
+def test_a_file_in_the_way_of_the_new_one_is_not_touched(file: Path) -> None:
+    other = file.parent / "other"
+    other.write_text("not to be written to")
+    (file.parent / ".config.yaml.new").symlink_to(other)
+    add_scanner(file, {"ae_title": "EPIQ7"})
+    assert load_config(file).scanner("EPIQ7") is not None
+    assert other.read_text() == "not to be written to"
+
+
+@pytest.mark.parametrize("path", ["absent.yaml", "absent/config.yaml", "loop.yaml", "config.yaml/config.yaml"])
+def test_a_file_that_is_not_there_is_a_sentence(file: Path, path: str) -> None:
+    (file.parent / "loop.yaml").symlink_to(file.parent / "loop.yaml")
+    with pytest.raises(ConfigError, match=f"{path}: cannot be"):
+        add_scanner(file.parent / path, {"ae_title": "EPIQ7"})
 
 
 def test_the_content_is_on_the_disk_before_the_name_is(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,8 @@
 """What is shown of a configuration."""
 
 from dicom_node.config import Config, Database
-from dicom_node.web.app import mask_password, public_text
+from dicom_node.store.database import mask_password
+from dicom_node.web.app import public_text
 
 
 def test_no_secret_of_a_database_url_is_shown() -> None:
