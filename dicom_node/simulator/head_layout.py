@@ -11,18 +11,6 @@ from numpy.random import Generator
 from dicom_node.simulator.canvas import Points
 from dicom_node.simulator.head_condition import HeadCondition
 
-STRUCTURES = (
-    "thalami",
-    "midbrain",
-    "palate",
-    "fourth_ventricle",
-    "cisterna_magna",
-    "nuchal_translucency",
-    "nasal_tip",
-    "nasal_skin",
-    "nasal_bone",
-)
-
 #: structure -> mean centre x, y and width, height, then the standard deviation of each (units of thalami width)
 LAYOUT = {
     "thalami": ((0.0, 0.0, 1.0, 0.78), (0.0, 0.0, 0.0, 0.07)),

@@ -9,11 +9,11 @@ from numpy.random import Generator
 
 from dicom_node.simulator.axial_head import BRAIN_PLANES, axial_head
 from dicom_node.simulator.femur import femur
-from dicom_node.simulator.head_layout import STRUCTURES
 from dicom_node.simulator.maternal import cervix, other_view
 from dicom_node.simulator.records import HeadEllipse, PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.simulator.trunk import abdomen, thorax
+from dicom_node.tasks.structures.net import STRUCTURES
 
 ANATOMIES: dict[str, Callable[[Generator], PhantomImage]] = {
     "sagittal_head": sagittal_head,

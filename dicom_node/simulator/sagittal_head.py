@@ -11,10 +11,11 @@ from numpy.random import Generator
 
 from dicom_node.simulator.canvas import Canvas, Points, Pose, arc, blob, curve
 from dicom_node.simulator.head_condition import HeadCondition
-from dicom_node.simulator.head_layout import STRUCTURES, bulge, draw_layout, reshape
+from dicom_node.simulator.head_layout import bulge, draw_layout, reshape
 from dicom_node.simulator.records import MID_SAGITTAL_HEAD, Box, PhantomImage
 from dicom_node.simulator.speckle import render
 from dicom_node.simulator.surroundings import bounding_box, burn_in, chance, convex_view, machine, streaky
+from dicom_node.tasks.structures.net import STRUCTURES
 
 THALAMI_WIDTH_MM = 5.6
 NORMAL_NUCHAL = 0.25  #: thickest of the usual layout, units of thalami width

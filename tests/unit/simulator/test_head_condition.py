@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from dicom_node.simulator.head_condition import CATEGORY_SHARES, LIMITS, HeadCondition, draw_condition
-from dicom_node.simulator.head_layout import STRUCTURES
 from dicom_node.simulator.records import PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.simulator.speckle import GreyImage
+from dicom_node.tasks.structures.net import STRUCTURES
 
 USUAL = {name: sum(limits.drawn["normal"][0]) / 2.0 for name, limits in LIMITS.items()}
 WIDTH_MM = 6.2

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -13,13 +12,4 @@ def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A data folder of a few phantoms, laid out like the real one."""
     folder = tmp_path_factory.mktemp("phantoms") / "data"
     write_dataset(folder, {"head_structures": 8, "head_circumference": 8, "planes": 8, "brain_anomalies": 24}, seed=3)
-    return folder
-
-
-@pytest.fixture(scope="session")
-def real_data() -> Path:
-    """The real images; tests that need them are skipped where they are not."""
-    folder = Path(os.environ.get("DICOM_NODE_DATA", Path(__file__).parents[4] / "shared" / "data"))
-    if not folder.is_dir():
-        pytest.skip(f"no real images at {folder} (DICOM_NODE_DATA)")
     return folder

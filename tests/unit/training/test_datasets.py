@@ -53,8 +53,8 @@ def test_no_patient_is_in_two_splits(phantoms: Path, task: str) -> None:
 
 @pytest.mark.data
 @pytest.mark.parametrize("task", ["planes", "structures", "biometry", "anomalies"])
-def test_no_real_patient_is_in_two_splits_and_no_table_names_a_missing_image(real_data: Path, task: str) -> None:
-    examples = recipes_for(task)[0].read(real_data)
+def test_no_real_patient_is_in_two_splits_and_no_table_names_a_missing_image(data_dir: Path, task: str) -> None:
+    examples = recipes_for(task)[0].read(data_dir)
     groups = [{e.picture.group for e in of_split(examples, split)} for split in ("train", "valid", "test")]
     assert sum(map(len, groups)) == len(set.union(*groups))
     assert all(groups)
@@ -115,11 +115,11 @@ def test_anomaly_tables_become_examples(tmp_path: Path) -> None:
 
 
 @pytest.mark.data
-def test_an_augmented_copy_is_in_no_split(real_data: Path) -> None:
-    names = (real_data / "brain_anomalies" / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
+def test_an_augmented_copy_is_in_no_split(data_dir: Path) -> None:
+    names = (data_dir / "brain_anomalies" / "labels.csv").read_text(encoding="utf-8").splitlines()[1:]
     copies = {line.partition(",")[0] for line in names if line.endswith(",1")}
     assert copies
-    assert copies.isdisjoint(example.picture.path.name for example in read_anomalies(real_data))
+    assert copies.isdisjoint(example.picture.path.name for example in read_anomalies(data_dir))
 
 
 def test_simulated_pictures_are_known_by_their_owner(phantoms: Path) -> None:

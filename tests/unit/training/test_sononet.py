@@ -25,11 +25,11 @@ def test_a_plane_that_it_does_not_know_has_no_probability() -> None:
 
 
 @pytest.mark.data
-def test_it_is_right_on_most_real_planes(real_data: Path) -> None:
-    net = sononet(real_data)
+def test_it_is_right_on_most_real_planes(data_dir: Path) -> None:
+    net = sononet(data_dir)
     if net is None:
         pytest.skip("SonoNet16.pth does not lie beside the data")
-    examples = [e for e in read_planes(real_data) if e.plane in SCOPE[1:] and split_of(e.picture.group) == "test"]
+    examples = [e for e in read_planes(data_dir) if e.plane in SCOPE[1:] and split_of(e.picture.group) == "test"]
     scores = planes_by_sononet(net, [grey_image(e.picture.path) for e in examples], SCOPE)
     right = [SCOPE[place] == e.plane for place, e in zip(scores.argmax(axis=1), examples, strict=True)]
     assert np.mean(right) > 0.9

@@ -66,8 +66,8 @@ def test_swin_takes_any_size_and_answers_like_yolo11() -> None:
             assert net(torch.rand(1, 3, height, width))[0].shape == (1, 4 + len(STRUCTURES), places)
 
 
-def test_swin_learns_from_every_head_but_those_of_the_test_split(real_data: Path) -> None:
-    examples, simulated, valid = chosen(SwinRecipe(), real_data, None)
+def test_swin_learns_from_every_head_but_those_of_the_test_split(data_dir: Path) -> None:
+    examples, simulated, valid = chosen(SwinRecipe(), data_dir, None)
     assert len(examples) == 847 + 250  # with boxes, and without
     assert not simulated
     assert {split_of(example.picture.group) for example in examples} == {"train"}
@@ -118,6 +118,6 @@ def test_a_picture_without_boxes_changes_nothing_of_the_detection_loss(phantoms:
 
 
 @pytest.mark.data
-def test_the_places_are_those_of_the_train_split(real_data: Path) -> None:
-    examples = read_structures(real_data)
+def test_the_places_are_those_of_the_train_split(data_dir: Path) -> None:
+    examples = read_structures(data_dir)
     assert learned_places(of_split(examples, "train")) == PLACES
