@@ -19,12 +19,12 @@ from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.key_frames import SeenFrame
 from dicom_node.domain.result import CineSampling, ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import SERIES_NUMBERS, Profile
 from dicom_node.results import captures, pixels
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.document import part10
 from dicom_node.results.gate import check_cine
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import SERIES_NUMBERS, Profile
 
 NODE = NodeIdentity("DICOM_NODE")
 CINE = s.header(
