@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dicom_node.errors import ConfigError
+from dicom_node.errors import BadInput, ConfigError
 from dicom_node.profile import DEFAULT_OBJECTS, CaptureModality, Encoding, ObjectKind, Profile, SrClass
 
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -218,6 +218,23 @@ class Config(Section):
     def destination(self, name: str) -> Destination | None:
         """Find a destination by its name."""
         return next((d for d in self.destinations if d.name == name), None)
+
+    def known_destination(self, name: str) -> Destination:
+        """Find a destination that a person named.
+
+        :raises BadInput: there is none of this name.
+        """
+        found = self.destination(name)
+        if found is None:
+            known = ", ".join(destination.name for destination in self.destinations) or "none"
+            raise BadInput(f"no destination is named {name!r}; the configuration has: {known}")
+        return found
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """Every way that results are written now: once for all who want the same, also where nobody is to receive."""
+        distinct = {destination.profile.mark: destination.profile for destination in self.destinations}
+        return tuple(distinct.values()) or (Profile(),)
 
     @property
     def database_url(self) -> str:
