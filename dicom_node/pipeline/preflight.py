@@ -76,9 +76,7 @@ def sent_to(destination: Destination) -> list[Sent]:
         # whatever the encoding, a long one is JPEG
         "cine_capture": [(captures.CINE_SOP_CLASS_UID, capture), (captures.CINE_SOP_CLASS_UID, JPEG)],
         "segmentation": [(segmentation.SOP_CLASS_UID, PLAIN)],
-        "presentation_state": [
-            (uid, PLAIN) for uid in (presentation.COLOUR_SOP_CLASS_UID, presentation.GREY_SOP_CLASS_UID)
-        ],
+        "presentation_state": [(uid, PLAIN) for uid in states],
         "key_object": [(key_object.SOP_CLASS_UID, PLAIN)],
     }
     sent = [form for kind in profile.objects for form in forms[kind]]
