@@ -51,14 +51,8 @@ def check_destination(config: Config, name: str) -> list[Check]:
         return [*checks, Check("accepts our presentation contexts", good=False, detail=str(error))]
     for uid, syntaxes in wanted:
         taken = [syntax.name for syntax in syntaxes if accepted[uid, syntax]]
-        form = f" as {syntaxes[0].name}" if syntaxes == JPEG else ""
-        otherwise = (
-            NOT_OFFERED
-            if uid == STORAGE_COMMITMENT
-            else "not in this transfer syntax"
-            if form
-            else "no transfer syntax"
-        )
+        form = " as JPEG" if syntaxes == JPEG else ""
+        otherwise = NOT_OFFERED if uid == STORAGE_COMMITMENT else "no transfer syntax"
         checks.append(Check(f"accepts {UID(uid).name}{form}", bool(taken), ", ".join(taken) or otherwise))
     return checks
 

@@ -24,6 +24,7 @@ from dicom_node.pipeline import delivery
 from dicom_node.pipeline.analysis import analyse_study
 from dicom_node.pipeline.examination import Examiner
 from dicom_node.pipeline.operator import redeliver, retry_study
+from dicom_node.pipeline.preflight import sent_to
 from dicom_node.pipeline.retention import clean_up
 from dicom_node.profile import SERIES_NUMBERS
 from dicom_node.store.part10 import data_set_offset
@@ -225,6 +226,10 @@ def test_each_destination_receives_exactly_its_own_objects(world: World, pacs: C
         assert {ds.file_meta.TransferSyntaxUID for ds in pictures} == {syntax}
     assert {ds.SeriesNumber for ds in rich.held.values() if ds.SOPClassUID == SEGMENTATION} == {1904}
     assert shown(world)["state"] == "delivered"
+
+    for one, destination in zip((plain, rich), world.config.destinations, strict=False):  # and preflight asks for it
+        asked = {(uid, syntax) for uid, syntaxes in sent_to(destination) for syntax in syntaxes}
+        assert {(ds.SOPClassUID, ds.file_meta.TransferSyntaxUID) for ds in one.held.values()} <= asked
 
 
 def test_whatever_points_to_a_capture_points_to_the_one_that_came_with_it(
