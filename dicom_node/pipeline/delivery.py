@@ -115,7 +115,7 @@ def retry(services: Services, ids: Sequence[int] | None = None) -> int:
 
 
 def redeliver(services: Services, study_instance_uid: str, destination_name: str) -> int:
-    """Give a destination that was added or changed since the newest answer to a study; says how many objects.
+    """Give the newest answer to a study to a destination that was added since; says how many objects.
 
     :raises BadInput: the destination is unknown, or as :func:`~dicom_node.store.results.add_recipient`.
     :raises IllegalTransition: as there.

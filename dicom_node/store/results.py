@@ -20,7 +20,6 @@ from dicom_node.store.tables import AnalysisRow, DeliveryRow, GenerationRow, Res
 READY = "ready"
 QUARANTINED = "quarantined"
 _UNSENT = (DeliveryState.PENDING, DeliveryState.FAILED)
-_TAKEN = (DeliveryState.SENT, DeliveryState.COMMITTED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,36 +156,37 @@ def _withdraw(rows: Iterable[DeliveryRow], why: str) -> None:
 def add_recipient(
     session: Session, study_instance_uid: str, destination: Destination, now: datetime
 ) -> list[DeliveryRow]:
-    """Give the newest answer to a destination that was added or changed since: its objects, not sent yet.
+    """Give the newest answer to a destination that was added since: its objects, not sent yet.
 
     They are born as if they had failed, for whoever brings failed ones under way. What the destination has not got of
-    others is withdrawn.
+    earlier answers is withdrawn.
 
-    :raises BadInput: the study is unknown, has no answer, or none in the form that the destination wants.
-    :raises IllegalTransition: the destination was given the answer already, or holds one in another form, which this
-        one does not name as its predecessor.
+    :raises BadInput: the study is unknown, has no answer, or no whole one in the form that the destination wants.
+    :raises IllegalTransition: the destination was given the answer already, or one in another form, which this one
+        does not name as its predecessor.
     """
     study = lock_study(session, study_instance_uid)
     if study is None:
         raise BadInput(f"there is no study {study_instance_uid}")
-    form = select(ResultRow).filter_by(study_instance_uid=study_instance_uid, version=study.version, state=READY)
-    results = list(session.scalars(form.filter_by(profile=destination.profile.mark).order_by(ResultRow.id)))
-    if not results:
-        raise BadInput(f"no answer is written as {destination.name} wants it: `study retry` makes one")
+    mark = destination.profile.mark
+    written = [row for row in results_of(session, study_instance_uid, study.version) if row.profile == mark]
+    sound = [row for row in written if row.state == READY]
+    if not sound or any(row.state == QUARANTINED and row.kind in ESSENTIAL for row in written):
+        raise BadInput(f"no whole answer is written as {destination.name} wants it: `study retry` makes one")
     before = session.execute(
         select(DeliveryRow, ResultRow.profile)
         .join(ResultRow, ResultRow.id == DeliveryRow.result_id)
         .where(DeliveryRow.study_instance_uid == study_instance_uid, DeliveryRow.destination == destination.name)
         .with_for_update(of=DeliveryRow)
     ).all()
-    if {row.result_id for row, _ in before} & {result.id for result in results}:
+    if {row.result_id for row, _ in before} & {row.id for row in sound}:
         raise IllegalTransition(f"{destination.name} was given this answer already: see `delivery list`")
-    if any(row.state in _TAKEN and profile != destination.profile.mark for row, profile in before):
-        raise IllegalTransition(f"{destination.name} holds an answer in another form: `study retry` replaces it")
-    added = [_delivery_row(result, destination, now, DeliveryState.FAILED) for result in results]
+    if any(row.state != DeliveryState.CANCELLED and profile != mark for row, profile in before):
+        raise IllegalTransition(f"{destination.name} was given an answer in another form: `study retry` replaces it")
+    _withdraw((row for row, _ in before if row.state in _UNSENT), replaced_by(study.version))
+    added = [_delivery_row(row, destination, now, DeliveryState.FAILED) for row in sound]
     session.add_all(added)
     session.flush()
-    _withdraw((row for row, _ in before if row.state in _UNSENT), replaced_by(study.version))
     return added
 
 

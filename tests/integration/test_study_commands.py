@@ -90,5 +90,5 @@ def test_a_destination_that_was_added_is_given_an_answer(world: World) -> None:
     assert "2 objects go to new" in call(world, "study", "redeliver", STUDY, "new").output
     assert deliveries(world) == [("pending", 0), ("pending", 0), ("pending", 1), ("pending", 1)]
     error = call(world, "study", "redeliver", STUDY, "other").exception
-    assert str(error) == "no answer is written as other wants it: `study retry` makes one"
+    assert str(error) == "no whole answer is written as other wants it: `study retry` makes one"
     assert isinstance(error, BadInput)
