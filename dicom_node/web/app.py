@@ -21,8 +21,10 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from dicom_node.audit.acts import Audit, browser
 from dicom_node.config import Config
 from dicom_node.live_config import RELOADED, RELOADED_OF_ANALYSIS
+from dicom_node.pipeline import auditing
 from dicom_node.store import overview
 from dicom_node.store.database import Database, mask_password
 from dicom_node.web import doctor, words
@@ -45,14 +47,16 @@ def make_app(
     database: Database,
     current_config: Callable[[], Config],
     problem: Callable[[], str | None],
+    audit: Audit,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """Make the web application.
 
     :param current_config: gives the configuration in force.
     :param problem: gives why the file on disk was refused, or None.
+    :param audit: takes down who looked at which study.
     """
-    pages = Pages(database, current_config, problem, clock)
+    pages = Pages(database, current_config, problem, audit, clock)
     return Starlette(
         routes=[
             Route("/", pages.studies, name="studies"),
@@ -78,11 +82,13 @@ class Pages:
         database: Database,
         current_config: Callable[[], Config],
         problem: Callable[[], str | None],
+        audit: Audit,
         clock: Callable[[], datetime],
     ) -> None:
         self.database = database
         self.current_config = current_config
         self.problem = problem
+        self.audit = audit
         self.clock = clock
         self.templates = Jinja2Templates(env=_environment())
 
@@ -100,8 +106,10 @@ class Pages:
         uid = request.path_params["uid"]
         with self.database.read() as session:
             record = overview.show_study(session, uid)
-        if record is None:
-            raise HTTPException(404, f"No study {uid} is on record here.")
+            if record is None:
+                raise HTTPException(404, f"No study {uid} is on record here.")
+            subject = auditing.known(session, self.current_config().node.data_dir, uid)
+        self.audit.viewed(browser(request.client.host if request.client else ""), subject)
         said = record.analysis.summary if record.analysis else []
         return self._show(
             request,

@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from dicom_node.audit.acts import Audit, this_process
+from dicom_node.audit.message import Message
 from dicom_node.config import Config, parse_config
 from dicom_node.errors import ConfigError
 from dicom_node.store.database import Database
@@ -57,7 +59,9 @@ class Node:
         self.database = Database(f"sqlite:///{folder / 'node.sqlite'}")
         self.config: Config = parse_config(CONFIG, folder / "config.yaml")
         self.problem: str | None = None
-        app = make_app(self.database, lambda: self.config, lambda: self.problem, lambda: NOW)
+        self.audited: list[Message] = []
+        audit = Audit(this_process("DICOM_NODE", "web-0"), self.audited.append)
+        app = make_app(self.database, lambda: self.config, lambda: self.problem, audit, lambda: NOW)
         self.app = app
         self.client = TestClient(app, base_url="http://127.0.0.1:8080", raise_server_exceptions=True)
 
