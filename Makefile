@@ -33,7 +33,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
-# DCMTK and Orthanc are the peers of the tests, dicom3tools and PixelMed the validators, PostgreSQL the second database.
+# DCMTK and Orthanc are the peers of the tests, dicom3tools, PixelMed and jing the validators, PostgreSQL the second database.
 debian-packages:
 	@sh deploy/debian-packages.sh test
 

@@ -18,7 +18,7 @@ build)
     ;;
 test)
     why="The tests need"
-    for package in dcmtk orthanc dicom3tools libpixelmed-java openssl postgresql; do
+    for package in dcmtk orthanc jing dicom3tools libpixelmed-java openssl postgresql; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
     done
     command -v java >/dev/null || missing="$missing default-jre-headless"

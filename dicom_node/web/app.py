@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -29,6 +30,7 @@ from dicom_node.store import overview
 from dicom_node.store.database import Database, mask_password
 from dicom_node.web import doctor, words
 from dicom_node.web.guard import Guard
+from dicom_node.web.looks import Looks
 from dicom_node.web.metrics import Scrape, free_bytes, render
 
 FOLDER = Path(__file__).parent
@@ -89,6 +91,7 @@ class Pages:
         self.current_config = current_config
         self.problem = problem
         self.audit = audit
+        self.looks = Looks()
         self.clock = clock
         self.templates = Jinja2Templates(env=_environment())
 
@@ -108,8 +111,7 @@ class Pages:
             record = overview.show_study(session, uid)
             if record is None:
                 raise HTTPException(404, f"No study {uid} is on record here.")
-            subject = auditing.known(session, self.current_config().node.data_dir, uid)
-        self.audit.viewed(browser(request.client.host if request.client else ""), subject)
+            self._audit_view(request, session, uid)
         said = record.analysis.summary if record.analysis else []
         return self._show(
             request,
@@ -121,6 +123,12 @@ class Pages:
             current=[entry for entry in record.results if entry[0].version == record.line.version],
             earlier=[entry for entry in record.results if entry[0].version != record.line.version],
         )
+
+    def _audit_view(self, request: Request, session: Session, uid: str) -> None:
+        """Take down who looks; a page that stays open, and asks again by itself, is one look."""
+        host = request.client.host if request.client else ""
+        if self.looks.is_new(host, uid, self.clock()):
+            self.audit.viewed(browser(host), auditing.known(session, self.current_config().node.data_dir, uid))
 
     def associations(self, request: Request) -> Response:
         """Show the association doctor."""
