@@ -21,18 +21,18 @@ from dicom_node.audit import reading, syslog
 from dicom_node.audit.acts import Audit
 from dicom_node.audit.message import Source
 from dicom_node.audit.trail import FOLDER as TRAIL
-from dicom_node.audit.trail import Trail
+from dicom_node.audit.trail import Trail, days
 from dicom_node.config import Config, load_config
 from dicom_node.dimse.listener import Listener, is_served
 from dicom_node.engine.executors import Locks, hold, open_locks
 from dicom_node.engine.queue import JobQueue
 from dicom_node.engine.worker import Periodic, run_worker
-from dicom_node.errors import BadInput, ConfigError
+from dicom_node.errors import BackupFailed, BadInput, ConfigError, NameTaken
 from dicom_node.live_config import LiveConfig
 from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.services import Services, utc_now
-from dicom_node.store import associations, listings, studies
+from dicom_node.store import associations, backup, listings, studies
 from dicom_node.store.database import Database, mask_password
 from dicom_node.store.deliveries import list_deliveries
 from dicom_node.store.spool import Spool
@@ -48,6 +48,7 @@ CLEAN_UP_EVERY_S = 3600.0
 LOOK_AT_CONFIG_EVERY_S = 1.0
 SEND_TRAIL_EVERY_S = 5.0
 IO_JOBS_AT_ONCE = 4
+RETENTION = "retention"  #: the lock of who removes files, and of who needs that none is removed
 COMMAND = "command"  #: the name of a process that runs one command, in the audit trail
 CPU_BATCH, GPU_BATCH = 4, 32
 
@@ -231,11 +232,18 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
         stop=stop,
         periodic=(
             Periodic("reconciler", RECONCILE_EVERY_S, partial(reconciliation.reconcile, services)),
-            Periodic("retention", CLEAN_UP_EVERY_S, partial(retention.clean_up, services)),
+            Periodic("retention", CLEAN_UP_EVERY_S, partial(_clean_up, services, _open_locks(config))),
             Periodic("configuration", LOOK_AT_CONFIG_EVERY_S, live),
             *_keepers_of_the_trail(config, services.audit),
         ),
     )
+
+
+def _clean_up(services: Services, locks: Locks) -> None:
+    """Let retention work, unless a backup is being made or another process is at it; the next time is soon."""
+    with locks.try_hold(RETENTION) as held:
+        if held is not None:
+            retention.clean_up(services)
 
 
 def _keepers_of_the_trail(config: Config, audit: Audit) -> Iterator[Periodic]:
@@ -411,3 +419,34 @@ def audit_configuration(config_path: Path, change: str) -> None:
     config = load_config(config_path)
     if config.node.data_dir.is_dir():
         open_audit(config, COMMAND).reconfigured(audit_acts.operator(), str(config_path.absolute()), change)
+
+
+def back_up(config: Config, folder: Path) -> backup.Copied:
+    """Copy everything that the node holds into a new or empty folder; retention waits meanwhile, nothing else does.
+
+    :raises BackupFailed: see :func:`dicom_node.store.backup.back_up`.
+    """
+    database = _open_database(config)
+    data_dir = config.node.data_dir
+    try:
+        if not database.has_schema():
+            raise BackupFailed("there is no node to copy: its database is empty")
+        with hold(_open_locks(config), RETENTION):
+            trail = [file.relative_to(data_dir).as_posix() for file in days(data_dir)]
+            copied = backup.back_up(database, data_dir, trail, folder, utc_now())
+    except NameTaken as taken:
+        raise BackupFailed("retention is removing files just now, or another backup runs: try again later") from taken
+    finally:
+        database.close()
+    open_audit(config, COMMAND).copied(audit_acts.operator(), str(folder.absolute()))
+    return copied
+
+
+def restore(config: Config, folder: Path) -> backup.Copied:
+    """Make a node of a backup, where there is none yet, and bring its database to the newest schema.
+
+    :raises BackupFailed: see :func:`dicom_node.store.backup.restore`.
+    """
+    copied = backup.restore(config.database_url, config.node.data_dir, folder)
+    prepare_database(config)
+    return copied
