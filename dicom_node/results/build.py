@@ -178,7 +178,10 @@ class _Answer:
     def segmentations(self) -> list[_Built]:
         def masks(number: int, of: tuple[FrameReference, list[Segmentation]]) -> Dataset:
             header = self._header_of(of[0].sop_instance_uid)
-            return segmentation.build_segmentation(*of, number, header, **self._author())
+            scale = calibrations.get(of[0])
+            return segmentation.build_segmentation(*of, number, header, calibration=scale, **self._author())
+
+        calibrations = {frame.reference: frame.calibration for frame in self.frames}
 
         outlined = list(segmentation.segmented_frames(self.analysis).items())
         return self._several(segmentation.KIND, masks, check_segmentation, outlined)

@@ -41,7 +41,7 @@ IMAGE_VIEW = Concept("111031", "DCM", "Image View")
 NO_ABNORMALITY = Concept("282332003", "SCT", "No abnormality detected - examination result")
 VISUAL_EXPLANATION = Concept("130401", "DCM", "Visual explanation")
 
-# How the run went (CID 6047): the first group of every report
+# How the run went (CID 6047): a group of every report
 RUN_SUMMARY = Concept("111017", "DCM", "CAD Processing and Findings Summary")
 ALL_SUCCEEDED_WITHOUT_FINDINGS = Concept("111241", "DCM", "All algorithms succeeded; without findings")
 ALL_SUCCEEDED_WITH_FINDINGS = Concept("111242", "DCM", "All algorithms succeeded; with findings")
