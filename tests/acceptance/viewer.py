@@ -230,27 +230,17 @@ class Viewer:
     def open_series(self, description: str, place: int = 0) -> None:
         """Double click the thumbnail of a series; ``place`` among those of the same description."""
         self.settle()
-        self._click(
-            f"""[...document.querySelectorAll('[id^="thumbnail-"]')]
-                .filter((it) => it.innerText.includes({json.dumps(description)}))[{place}]""",
-            times=2,
-        )
-
-    def next_measurement(self) -> None:
-        """Press the arrow that goes on to the next region of a report."""
-        self._click("""document.querySelector('[data-cy="viewport-action-arrows-right"]')""", times=1)
-
-    def _click(self, element: str, times: int) -> None:
         x, y = self.page.wait_for(
             f"""(() => {{
-                const found = {element};
+                const items = [...document.querySelectorAll('[id^="thumbnail-"]')];
+                const found = items.filter((it) => it.innerText.includes({json.dumps(description)}))[{place}];
                 if (!found) return null;
                 found.scrollIntoView({{block: "nearest"}});
                 const box = found.getBoundingClientRect();
                 return [box.x + box.width / 2, box.y + box.height / 2];
             }})()"""
         )
-        for clicks in range(1, times + 1):
+        for clicks in (1, 2):
             for kind in ("mousePressed", "mouseReleased"):
                 self.page.call(
                     "Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=1, clickCount=clicks
