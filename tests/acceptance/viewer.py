@@ -122,7 +122,7 @@ class Page:
         assert "exceptionDetails" not in outcome, f"{script}: {outcome['exceptionDetails']}"
         return outcome["result"].get("value")
 
-    def wait_for(self, condition: str, timeout_s: float = 40) -> Any:
+    def wait_for(self, condition: str, timeout_s: float = 90) -> Any:
         """Wait until an expression is true in the page; gives its value."""
         deadline = time.monotonic() + timeout_s
         while not (value := self.run(condition)):
