@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
 
-from pydicom.pixels import get_decoder
+from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID, PYNETDICOM_IMPLEMENTATION_VERSION
 
@@ -126,7 +126,7 @@ def _result_classes() -> str:
 
 
 def _findings(models: Path) -> str:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for folder in sorted(path.parent for path in models.glob("*/manifest.yaml")):
         for output in Manifest.read(folder).outputs:
             rows.append((folder.name, output.kind, output.name, *_cells(output.concept)))
@@ -149,7 +149,7 @@ def _table(heads: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def _named(uid: str) -> tuple[str, str]:
-    return UID(uid).name, uid
+    return UID(uid).name + (" (retired)" if UID(uid).is_retired else ""), uid
 
 
 def _names(uids: Iterable[str]) -> str:
