@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
+from typing import get_args
 
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID
@@ -17,8 +18,16 @@ from dicom_node.dimse.association_pdus import IMPLEMENTATION_CLASS_UID, IMPLEMEN
 from dicom_node.dimse.status import Status
 from dicom_node.domain.concept import Concept
 from dicom_node.inference.manifest import Manifest
+from dicom_node.profile import (
+    DEFAULT_OBJECTS,
+    SERIES_NUMBERS,
+    SR_CLASSES,
+    CaptureModality,
+    Encoding,
+    ObjectKind,
+    SrClass,
+)
 from dicom_node.results import captures, codes, key_object, presentation, scanner_sr, segmentation, tid_5000
-from dicom_node.results.profile import DEFAULT_OBJECTS, SERIES_NUMBERS, SR_CLASSES, ObjectKind
 
 _TEMPLATE = Path(__file__).with_name("statement.md")
 _UNCOMPRESSED = sorted(contexts.UNCOMPRESSED)
@@ -89,6 +98,17 @@ def statement(models: Path) -> str:
                 ("frames analysed of a cine", "`analysis.max_frames_per_cine`", defaults.analysis.max_frames_per_cine),
                 ("images are kept", "`retention.images_days`", f"{defaults.retention.images_days:g} days"),
                 ("results are kept", "`retention.results_days`", f"{defaults.retention.results_days:g} days"),
+            ],
+        ),
+        profile=_table(
+            ["what", "setting of a destination", "values, the default first"],
+            [
+                ("kinds of objects", "`send`", ", ".join(DEFAULT_OBJECTS) + "; all kinds of the table above"),
+                ("class of the reports", "`sr_class`", ", ".join(get_args(SrClass))),
+                ("modality of captures", "`capture_modality`", ", ".join(get_args(CaptureModality))),
+                ("encoding of captures", "`encoding`", ", ".join(get_args(Encoding))),
+                ("private codes in reports", "`private_codes`", "true, false"),
+                ("series numbers", "`series_numbers`", "those of the table above; any"),
             ],
         ),
         private_scheme=codes.PRIVATE_SCHEME,

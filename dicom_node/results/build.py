@@ -13,13 +13,13 @@ from dicom_node.domain.finding import HeatMap, Segmentation
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.result import CineSampling, ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import biometry_sr, captures, findings_sr, key_object, presentation, segmentation
 from dicom_node.results.captures import FrameReader
 from dicom_node.results.document import part10
 from dicom_node.results.findings_sr import Subject
 from dicom_node.results.gate import Held, check
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import ObjectKind, Profile
 from dicom_node.results.report import Predecessor
 
 EVERYWHERE_READ = Profile()  #: what every PACS takes

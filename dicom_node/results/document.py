@@ -14,6 +14,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dicom_node.domain.result import StudyAnalysis
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results.evidence import patient_and_study
 from dicom_node.results.identity import (
     IMPLEMENTATION_CLASS_UID,
@@ -22,7 +23,6 @@ from dicom_node.results.identity import (
     MODEL_NAME,
     NodeIdentity,
 )
-from dicom_node.results.profile import ObjectKind, Profile
 
 _TEXT = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d$")

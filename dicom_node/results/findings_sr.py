@@ -15,12 +15,12 @@ from dicom_node.domain.assessment import assess
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.result import NotAnalysed, StudyAnalysis
+from dicom_node.profile import SR_CLASSES, ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.document import Series
 from dicom_node.results.evidence import is_picture, stand_in
 from dicom_node.results.groups import GroupWriter, coded
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import SR_CLASSES, ObjectKind, Profile
 from dicom_node.results.public_codes import say_in_words
 from dicom_node.results.report import DISCLAIMER, Predecessor, fetus_id, new_report, observer, why_this_fetus
 

@@ -18,10 +18,10 @@ from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import ObjectKind
 from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
 from dicom_node.results.content_tree import children, code_of, content, is_named, items, meaning, unit_of
 from dicom_node.results.evidence import INHERITED, needs_frame_numbers, size_px, why_frames_are_wrong
-from dicom_node.results.profile import ObjectKind
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 #: What has rules of its own: each kind of object, and the capture that is drawn from nothing and lies over no frame.

@@ -16,12 +16,12 @@ from pydicom.uid import UID
 from dicom_node.domain.finding import Segmentation
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import Algorithm, StudyAnalysis
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.document import Series, new_object
 from dicom_node.results.groups import coded
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.image_stand_in import as_still, restore, take_over
-from dicom_node.results.profile import ObjectKind, Profile
 from dicom_node.results.tracking import tracking_uid_of
 
 KIND: ObjectKind = "segmentation"

@@ -1,7 +1,7 @@
 """Every kind of input, through the real models, into every kind of object; and the real validators over all of these.
 
-What `dicom-node analyse` does in a process of its own for each study is done here in one, so that the models are loaded
-once, and with every kind of object, not only those that are sent by default.
+What `dicom-node analyse --objects all` does in a process of its own for each study is done here in one, so that the
+models are loaded once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from pydicom.uid import ExplicitVRBigEndian, JPEG2000Lossless, JPEGBaseline8Bit,
 
 from dicom_node.bootstrap import load_examiner
 from dicom_node.config import Config
-from dicom_node.domain.result import ResultObject, StudyAnalysis
-from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
-from dicom_node.results.build import build_objects
-from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import ObjectKind, Profile
+from dicom_node.pipeline.examination import Examiner
+from dicom_node.pipeline.offline import analyse_files
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.simulator.anomalies.examination import examination, generators, take
 from dicom_node.simulator.axial_head import axial_head
 from dicom_node.simulator.maternal import cervix, other_view
@@ -193,36 +191,21 @@ class Answer:
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
-    config = Config.model_validate({"analysis": {"device": "cpu"}})
+    config = Config.model_validate({"analysis": {"device": "cpu", "max_frames_per_cine": 8}})
     examiner = load_examiner(config)
     return {
-        name: answered(variant.sent(), examiner, tmp_path_factory.mktemp("variant"))
+        name: answered(variant.sent(), examiner, config, tmp_path_factory.mktemp("variant"))
         for name, variant in VARIANTS.items()
     }
 
 
-def answered(sent: list[Dataset], examiner: Examiner, folder: Path) -> Answer:
-    """Do what `dicom-node analyse` does with the files of one study, for a destination that wants everything."""
-    stored = [
-        StoredInstance(str(ds.SOPInstanceUID), s.write(ds, folder / f"source{number}.dcm"))
-        for number, ds in enumerate(sent)
-    ]
-    seen = examiner.examine(stored, 8)
-    analysis = StudyAnalysis(
-        s.STUDY_UID, 1, datetime(2026, 1, 2, 12, 30, tzinfo=UTC), seen.findings, seen.not_analysed,
-        examiner.algorithms, seen.sampling, seen.scanner_report,
-    )  # fmt: skip
-    results = []
-    built = build_objects(
-        analysis, seen.headers, render_frames(seen.key_frames), NodeIdentity("DICOM_NODE", institution="Clinic"),
-        profile=Profile(objects=ALL), read_frames=frame_reader(seen.key_frames),
-    )  # fmt: skip
-    for number, result in enumerate(built):
-        assert isinstance(result, ResultObject), result
-        path = folder / f"{number:02d}_{result.kind}.dcm"
-        path.write_bytes(result.part10)
-        results.append((result.kind, path))
-    return Answer([it.path for it in stored], results)
+def answered(sent: list[Dataset], examiner: Examiner, config: Config, folder: Path) -> Answer:
+    """Write what a destination would get that wants everything."""
+    sources = [s.write(ds, folder / f"source{number}.dcm") for number, ds in enumerate(sent)]
+    now = datetime(2026, 1, 2, 12, 30, tzinfo=UTC)
+    (answer,) = analyse_files(sources, folder / "out", examiner, config, now, profile=Profile(objects=ALL))
+    assert not answer.quarantined
+    return Answer(sources, [(kind, path) for kind, path in answer.written if kind != "preview"])
 
 
 @pytest.fixture(scope="module")

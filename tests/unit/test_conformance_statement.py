@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from dicom_node.cli import app
 from dicom_node.conformance import RESULT_CLASSES
-from dicom_node.results.profile import SERIES_NUMBERS, ObjectKind
+from dicom_node.profile import SERIES_NUMBERS, ObjectKind
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 

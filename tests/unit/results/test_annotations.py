@@ -20,11 +20,11 @@ from dicom_node.domain.finding import Classification, Finding, Graphic, Segmenta
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.result import ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import SERIES_NUMBERS, ObjectKind, Profile
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
-from dicom_node.results.profile import SERIES_NUMBERS, ObjectKind, Profile
 from dicom_node.results.segmentation import mask_of
 
 NODE = NodeIdentity("DICOM_NODE")

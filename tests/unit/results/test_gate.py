@@ -15,13 +15,13 @@ from spoiling import first_of_type as of_type
 from dicom_node.domain.finding import Detection
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import Profile
 from dicom_node.results import codes
 from dicom_node.results.captures import build_capture
 from dicom_node.results.document import part10
 from dicom_node.results.findings_sr import build_report, subjects_of
 from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import Profile
 
 NODE = NodeIdentity("DICOM_NODE")
 CINE = s.header(s.US_MULTI_FRAME, NumberOfFrames=4, Rows=120, Columns=160)

@@ -20,9 +20,9 @@ from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import SeenFrame
 from dicom_node.domain.result import CineSampling, ResultObject, StudyAnalysis
 from dicom_node.imaging.frames import frames_of, one_frame, open_instance
+from dicom_node.profile import SERIES_NUMBERS, Profile
 from dicom_node.results.build import build_objects
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import SERIES_NUMBERS, Profile
 
 NODE = NodeIdentity("DICOM_NODE", institution="Clinic")
 EVERYTHING = Profile(objects=tuple(SERIES_NUMBERS))
