@@ -21,7 +21,7 @@ test)
     for package in dcmtk orthanc orthanc-dicomweb dicom3tools libpixelmed-java openssl postgresql chromium nginx-light; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
     done
-    command -v java >/dev/null || missing="$missing default-jre-headless"
+    command -v javac >/dev/null || missing="$missing default-jdk-headless"
     command -v npm >/dev/null || missing="$missing npm"
     ;;
 esac

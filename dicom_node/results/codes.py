@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+
 from pydicom import Dataset
+from pydicom.sr.codedict import codes as public
 
 from dicom_node.domain.concept import Concept
 
@@ -99,6 +103,23 @@ OF_INTEREST = Concept("113000", "DCM", "Of Interest")
 
 # Secondary capture (CID 7202)
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
+
+
+@functools.cache
+def meanings() -> Mapping[tuple[str, str], frozenset[str]]:
+    """Give what codes mean, in lower case, by scheme and value: those above, and DICOM's and LOINC's in pydicom.
+
+    Some have two meanings: editions of the standard reword them. SNOMED's are left out: its terms have many synonyms.
+    """
+    known: dict[tuple[str, str], set[str]] = {}
+    published = [code for scheme in ("DCM", "LN") for code in getattr(public, scheme).concepts.values()]
+    ours = [it for it in [*globals().values(), *UNITS.values()] if isinstance(it, Concept)]
+    for scheme, value, meaning in [
+        *((code.scheme_designator, code.value, code.meaning) for code in published),
+        *((concept.scheme, concept.value, concept.meaning) for concept in ours),
+    ]:
+        known.setdefault((scheme, value), set()).add(meaning.casefold())
+    return {code: frozenset(words) for code, words in known.items()}
 
 
 def code_item(concept: Concept) -> Dataset:

@@ -20,9 +20,9 @@ from dicom_node.domain.finding import Classification, Finding, Graphic, Segmenta
 from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.domain.result import ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
-from dicom_node.profile import SERIES_NUMBERS, Profile
+from dicom_node.profile import SERIES_NUMBERS, ObjectKind, Profile
 from dicom_node.results.build import QuarantinedObject, build_objects
-from dicom_node.results.gate import check_key_object, check_presentation_state, check_segmentation
+from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
 from dicom_node.results.segmentation import mask_of
@@ -193,8 +193,7 @@ def test_an_empty_outline_costs_the_segmentation_alone() -> None:
     assert "is empty" in result.reason
 
 
-Check = Callable[[bytes, Sequence[Dataset]], None]
-FAULTS: dict[str, tuple[str, Callable[[Dataset], object], str]] = {
+FAULTS: dict[str, tuple[ObjectKind, Callable[[Dataset], object], str]] = {
     "mask without frame": (
         "segmentation",
         lambda ds: ds.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0].pop(
@@ -239,11 +238,6 @@ FAULTS: dict[str, tuple[str, Callable[[Dataset], object], str]] = {
         "1.2.3 is not in",
     ),
 }  # fmt: skip
-CHECKS: dict[str, Check] = {
-    "segmentation": check_segmentation,
-    "presentation_state": check_presentation_state,
-    "key_object": check_key_object,
-}
 
 
 @pytest.fixture(scope="module")
@@ -257,13 +251,13 @@ def test_a_faulty_one_is_held_back(fault: str, sound: tuple[dict[str, Dataset], 
     kind, spoil, reason = FAULTS[fault]
     objects, study = sound
     whole = s.write(objects[kind], tmp_path / "whole.dcm")
-    CHECKS[kind](whole.read_bytes(), study)
+    check(kind, whole.read_bytes(), study)
     ds = pydicom.dcmread(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         spoil(ds)
     with pytest.raises(NonConformantObject, match=reason):
-        CHECKS[kind](s.write(ds, tmp_path / "spoilt.dcm").read_bytes(), study)
+        check(kind, s.write(ds, tmp_path / "spoilt.dcm").read_bytes(), study)
 
 
 def test_an_analysis_is_not_changed_by_building() -> None:
