@@ -48,7 +48,7 @@ def write_hash(folder: Path, network: str) -> None:
     path = folder / MANIFEST
     hashed = sha256_of(Manifest.read(folder).weights_path(network))
     text = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(rf'(?m)(^  {network}:\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text), encoding="utf-8")
+    path.write_text(re.sub(rf'(?m)(^  {network}:[^\n]*\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text), encoding="utf-8")
     Manifest.read(folder).check_weights()
 
 
