@@ -37,9 +37,10 @@ def frame(plane: str, *regions: Region, reason: str | None = None) -> Frame:
 def masks(
     region: int, outline: np.ndarray[tuple[int, int], np.dtype[np.float64]]
 ) -> np.ndarray[..., np.dtype[np.float32]]:
+    """Give what two looks that agree would see."""
     drawn = np.zeros((3, HEIGHT, WIDTH), dtype=np.float32)
     drawn[region] = coverage(outline * SCALE, WIDTH, HEIGHT)
-    return drawn
+    return np.stack([drawn, drawn])
 
 
 def whole(x: float, y: float) -> Region:
@@ -105,7 +106,7 @@ def test_a_femur_is_measured_between_its_ends(biometry: Biometry) -> None:
     ("plane", "mask", "seen", "reason"),
     [
         ("brain", masks(0, HEAD.outline()), "abdomen", "the segmentation sees the abdomen"),
-        ("brain", np.zeros((3, HEIGHT, WIDTH), dtype=np.float32), "head", "no head was outlined"),
+        ("brain", np.zeros((2, 3, HEIGHT, WIDTH), dtype=np.float32), "head", "no head was outlined"),
         ("brain", masks(0, HEAD.outline()) * 0.6, "head", "the outline of the head is uncertain"),
         ("brain", masks(0, HEAD.outline() + np.array([250.0, 0.0])), "head", "the head leaves the picture"),
         ("femur", masks(2, HEAD.outline()), "femur", "the outline of the femur is not a shaft"),
@@ -124,7 +125,7 @@ def test_without_the_gate_an_uncertain_outline_is_measured(biometry: Biometry) -
     uncertain = masks(0, HEAD.outline()) * 0.6
     assert not measured(biometry._findings(frame("brain", whole(0.2, 0.2)), uncertain, "head"))
     assert "HC" in measured(biometry.with_gate(OPEN)._findings(frame("brain", whole(0.2, 0.2)), uncertain, "head"))
-    nothing = np.zeros((3, HEIGHT, WIDTH), dtype=np.float32)
+    nothing = np.zeros((2, 3, HEIGHT, WIDTH), dtype=np.float32)
     assert not measured(biometry.with_gate(OPEN)._findings(frame("brain", whole(0.2, 0.2)), nothing, "head"))
 
 
@@ -133,6 +134,33 @@ def test_an_outline_that_is_no_ellipse_is_not_measured(biometry: Biometry) -> No
     findings = biometry._findings(frame("abdomen", whole(0.2, 0.2)), masks(1, corner), "abdomen")
     assert not measured(findings)
     assert "not an ellipse" in reason_of([f for f in findings if not isinstance(f, Segmentation)])
+
+
+@pytest.mark.parametrize(("plane", "region"), [("brain", 0), ("abdomen", 1), ("femur", 2)])
+def test_what_only_one_look_sees_is_not_measured(biometry: Biometry, plane: str, region: int) -> None:
+    shape = shaft(FEMUR, 20.0) if plane == "femur" else HEAD.outline()
+    one = masks(region, shape)
+    other = masks(region, shape + np.array([30.0, 0.0] if plane != "femur" else [0.0, 5.0]))
+    differing = np.stack([one[0], other[0]])
+    name = {"brain": "head"}.get(plane, plane)
+    seen = frame(plane, whole(0.2, 0.2))
+    assert measured(biometry._findings(seen, one, name))
+    findings = biometry._findings(seen, differing, name)
+    assert f"two looks at the {name} disagree" in reason_of(findings)
+
+
+def test_a_mirrored_picture_has_the_mirrored_size(biometry: Biometry) -> None:
+    rng = np.random.default_rng(3)
+    pixels = np.repeat(rng.integers(0, 255, (*SHAPE, 1), dtype=np.uint8), 3, axis=2)
+    seen = Frame(FrameReference("1.2", "1.3"), pixels, Calibration(reason="x"), "brain", 0.99)
+    mirrored = Frame(seen.reference, np.ascontiguousarray(pixels[:, ::-1]), seen.calibration, "brain", 0.99)
+    looks, scores = biometry._looks([seen, mirrored])
+    assert looks.shape == (2, 2, 3, HEIGHT, WIDTH)
+    # The second look at a picture is the first at its mirror image, turned back: so together they do not know sides.
+    assert looks[0, 1] == pytest.approx(looks[1, 0][..., ::-1], abs=1e-4)
+    assert looks[0].mean(axis=0) == pytest.approx(looks[1].mean(axis=0)[..., ::-1], abs=1e-4)
+    assert np.abs(looks[0, 0] - looks[0, 1]).max() > 1e-3
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
 
 
 def test_only_planes_that_can_be_measured_are_accepted(biometry: Biometry) -> None:
