@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dicom_node.domain.finding import Finding, Graphic, Measurement, NotAssessable, Segmentation
 from dicom_node.domain.frame import Frame
@@ -57,6 +57,14 @@ def load(manifest: Manifest, device: str) -> Task:
     return Biometry(manifest, net, device)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the network says of a frame: ``maps`` (looks, regions, height, width) of probabilities, and the region."""
+
+    maps: Likely
+    region: str
+
+
 class Biometry:
     """Measures what the gate recognised: HC, BPD and OFD of a brain plane, AC of an abdomen, FL of a femur.
 
@@ -86,30 +94,41 @@ class Biometry:
         """Measure frames, in order."""
         findings: list[Finding] = []
         for batch in batches(frames, BATCH):
-            for frame, looks, region in zip(batch, *self._looks(batch), strict=True):
-                findings += self._findings(frame, looks, self._regions[int(region.argmax())])
+            for frame, seen in zip(batch, self.look(batch), strict=True):
+                findings += self.read(frame, seen)
         return findings
 
-    def regions(self, frames: Sequence[Frame]) -> list[str]:
-        """Say which region each frame shows to the segmentation, whatever the gate said."""
-        return [self._regions[int(scores.argmax())] for scores in self._looks(frames)[1]]
+    def look(self, frames: Sequence[Frame]) -> list[Seen]:
+        """Look at frames, and at the mirror image of each, whatever the gate said; its maps are turned back."""
+        import torch  # noqa: PLC0415
+
+        grey = np.stack(
+            [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
+        )
+        once = torch.from_numpy(normalised(grey))[:, None].to(self._device)
+        with torch.inference_mode():
+            masks, region = self._net(once)
+            mirrored, mirrored_region = self._net(once.flip(-1))
+            maps = torch.stack([masks, mirrored.flip(-1)], dim=1).sigmoid().float().cpu().numpy()
+            regions = (region.softmax(-1) + mirrored_region.softmax(-1)).argmax(-1).tolist()
+        return [Seen(each, self._regions[number]) for each, number in zip(maps, regions, strict=True)]
 
     def with_gate(self, gate: Gate) -> Biometry:
         """Give the same task with another quality gate, to learn what this one stops."""
         return Biometry(self._manifest, self._net, self._device, gate)
 
-    def _findings(self, frame: Frame, looks: Likely, seen: str) -> list[Finding]:
-        """Read one frame's maps of probabilities (looks, regions, height, width)."""
+    def read(self, frame: Frame, seen: Seen) -> list[Finding]:
+        """Measure a frame by what was seen in it."""
         plane = frame.plane or ""
         region = REGION_OF_PLANE[plane]
         first = MEASURED[region][0]
-        of_region = looks[:, self._regions.index(region)]
+        of_region = seen.maps[:, self._regions.index(region)]
         likely = of_region.mean(axis=0)
         fit = Letterbox.fit(frame.pixels.shape, *self._size)
         fine = np.asarray(cv2.resize(likely, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
         mask = whole_piece(fine)
         fault = (
-            self._gate.fault_of_region(plane, region, seen)
+            self._gate.fault_of_region(plane, region, seen.region)
             or self._gate.fault(mask, fine, region, fit)
             or self._gate.fault_of_looks(of_region, region)
         )
@@ -173,24 +192,6 @@ class Biometry:
         concept = self._manifest.output(region).concept
         closed = _inside(frame, np.concatenate([outline, outline[:1]]))
         return Segmentation(self.name, frame.reference, region, concept, Graphic("polyline", _points(closed)), score)
-
-    def _looks(self, frames: Sequence[Frame]) -> tuple[Likely, npt.NDArray[np.float32]]:
-        """Give the probabilities of both looks (frames, 2, regions, height, width) and region scores (frames, regions).
-
-        The second look is at the mirror image; its maps are turned back.
-        """
-        import torch  # noqa: PLC0415
-
-        grey = np.stack(
-            [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
-        )
-        once = torch.from_numpy(normalised(grey))[:, None].to(self._device)
-        with torch.inference_mode():
-            masks, region = self._net(once)
-            mirrored, mirrored_region = self._net(once.flip(-1))
-            looks = torch.stack([masks, mirrored.flip(-1)], dim=1).sigmoid()
-            scores = (region.softmax(-1) + mirrored_region.softmax(-1)) / 2
-            return looks.float().cpu().numpy(), scores.float().cpu().numpy()
 
 
 def _scale(frame: Frame, points: Array) -> tuple[tuple[float, float], str | None]:
