@@ -26,6 +26,7 @@ class Recipe(ABC, Generic[Kind]):
 
     task: ClassVar[str]
     network: ClassVar[str]  #: as the manifest names it
+    course: ClassVar[str] = ""  #: where a network takes several courses one after the other: which one this is
     epochs: ClassVar[int]
     draws: ClassVar[int]  #: pictures per epoch
     batch_size: ClassVar[int]
@@ -38,6 +39,11 @@ class Recipe(ABC, Generic[Kind]):
     simulated_seed: ClassVar[int] = 5
     validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
     seed: ClassVar[int] = 7
+
+    @property
+    def folder(self) -> str:
+        """Name the folder of its runs, beside those of the task's other networks and courses."""
+        return "-".join(filter(None, (self.network, self.course)))
 
     def prepare(
         self, data_dir: Path, simulated_dir: Path | None, run_dir: Path, models_dir: Path | None, device: str
