@@ -55,6 +55,10 @@ class Recipe(ABC, Generic[Kind]):
         :raises BadInput: it builds on a model, and ``models_dir`` is not given.
         """
 
+    def finished(self, weights: dict[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:  # noqa: ARG002 - of a course
+        """Make the weights that ship of the averaged ones of a checkpoint."""
+        return weights
+
     @abstractmethod
     def read(self, data_dir: Path) -> Sequence[Kind]:
         """Read every example of a data folder."""

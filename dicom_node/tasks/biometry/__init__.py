@@ -24,7 +24,7 @@ from dicom_node.tasks.biometry.geometry import (
     Likely,
     Mask,
     distance,
-    ellipse_of_moments,
+    ellipse_of_map,
     near,
     outline_of,
     shaft_ends,
@@ -145,7 +145,7 @@ class Biometry:
 
     def _ellipse(self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: Likely) -> list[Finding]:
         first = MEASURED[region][0]
-        found = ellipse_of_moments(likely)
+        found = ellipse_of_map(likely)
         fault = self._gate.fault_of_ellipse(mask, found.scaled((FINE, FINE)), region)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]

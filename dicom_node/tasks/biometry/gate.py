@@ -20,12 +20,12 @@ class Gate:
     )  #: of the picture's area
     maximum_at_border: float = 0.15  #: share of the outline that lies on the picture's border
     minimum_overlap: float = 0.9  #: of the mask and its ellipse
-    minimum_elongation: float = 4.5  #: of a femur
+    minimum_elongation: float = 6.0  #: of a femur
     minimum_confidence: Mapping[str, float] = field(
-        default_factory=lambda: {"head": 0.9, "abdomen": 0.85, "femur": 0.85}
+        default_factory=lambda: {"head": 0.9, "abdomen": 0.85, "femur": 0.9}
     )  #: mean probability inside the mask
     minimum_agreement: Mapping[str, float] = field(
-        default_factory=lambda: {"head": 0.95, "abdomen": 0.93, "femur": 0.8}
+        default_factory=lambda: {"head": 0.95, "abdomen": 0.94, "femur": 0.86}
     )  #: of the looks at the picture and at its mirror image
     same_region: bool = True  #: as the plane's, where the segmentation says which region it sees
 

@@ -119,14 +119,17 @@ def near(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.dilate(mask, np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)))
 
 
-def ellipse_of_moments(likely: Likely) -> Ellipse:
-    """Give the ellipse with the centre and the second moments of a map of probabilities (height, width), not all zero.
+def ellipse_of_map(likely: Likely) -> Ellipse:
+    """Give the ellipse of a map of probabilities (height, width), not all zero: its centre, directions, ratio and area.
 
-    Each pixel of the edge counts by its probability, so that the size does not jump with a threshold, and no single
-    dent or bulge moves it much. A filled ellipse has a quarter of its squared semi-axes as variances.
+    Directions and ratio are those of the second moments, so that no single dent or bulge moves them much; each pixel of
+    the edge counts by its probability, so that the size does not jump with a threshold. The moments tell a size too (a
+    filled ellipse has a quarter of its squared semi-axes as variances), but of all shapes of an area the ellipse has
+    the least: what is ragged came out too large. So the size is that of the area.
     """
     centre, spread, directions = _moments(likely)
-    return Ellipse(centre, directions * 2.0 * spread)
+    area = float(likely.sum(dtype=np.float64))
+    return Ellipse(centre, directions * spread * np.sqrt(area / (np.pi * spread.prod())))
 
 
 def overlap(mask: Mask, ellipse: Ellipse) -> float:

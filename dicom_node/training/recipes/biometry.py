@@ -7,7 +7,8 @@ the encoder, the decoder untrained. Loss: binary cross-entropy on all three mask
 + 0.2 x cross-entropy on the region. AdamW, one cosine cycle.
 
 A second course goes on from there. The first one sees each of the few abdomens and femurs about as often as a head that
-there are five times as many of; the second draws more of them and changes them further, and fewer simulated ones.
+there are five times as many of; the second draws more of them and changes them further, and fewer simulated ones. What
+ships are the mean weights of both: the second measures femurs better, the first heads and abdomens (validation split).
 
 The two sets of heads mean different edges of the skull: HC18 its outer edge, the landmarks one about 2 % further in.
 One network cannot follow both, and the one that tried came out too small on the first and too large on the second. So
@@ -180,10 +181,7 @@ class SecondCourse(BiometryRecipe):
         device: str,
     ) -> None:
         """Load what the first course has learned."""
-        first = run_dir.with_name(BiometryRecipe().folder) / CHECKPOINT
-        if not first.is_file():
-            raise BadInput(f"the second course of biometry starts from {first}, which is not there")
-        self._start = averaged(torch.load(first, map_location=device, weights_only=True))
+        self._start = _first_course(run_dir, device)
 
     def net(self, data_dir: Path) -> nn.Module:
         """Make the network with what was prepared, or as the first course starts."""
@@ -191,6 +189,13 @@ class SecondCourse(BiometryRecipe):
         if self._start:
             net.load_state_dict(self._start)
         return net
+
+    def finished(self, weights: dict[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:
+        """Give the mean of both courses; counters, which have none, are those of the second."""
+        first = _first_course(checkpoint.parent, "cpu")
+        return {
+            name: (value + first[name]) / 2 if value.is_floating_point() else value for name, value in weights.items()
+        }
 
 
 def sure_edge(example: BiometryExample) -> bool:
@@ -237,6 +242,17 @@ def encoder_weights(wanted: dict[str, Tensor]) -> dict[str, Tensor]:
         if target.shape != value.shape:
             raise ValueError(f"the encoder's {name} has shape {tuple(target.shape)}, the weights {tuple(value.shape)}")
     return dict(zip(wanted, given, strict=True))
+
+
+def _first_course(run_dir: Path, device: str) -> dict[str, Tensor]:
+    """Give the averaged weights of the first course, whose folder lies beside that of the second.
+
+    :raises BadInput: they are not there.
+    """
+    path = run_dir.with_name(BiometryRecipe().folder) / CHECKPOINT
+    if not path.is_file():
+        raise BadInput(f"the second course of biometry starts from {path}, which is not there")
+    return averaged(torch.load(path, map_location=device, weights_only=True))
 
 
 def _of_region(masks: Tensor, region: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from dicom_node.tasks.biometry.geometry import (
     coverage,
     distance,
     draw,
-    ellipse_of_moments,
+    ellipse_of_map,
     ellipse_perimeter,
     elongation,
     near,
@@ -33,7 +33,7 @@ def test_the_perimeter_is_that_of_the_elliptic_integral(a: float, b: float, peri
 @pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 141.0])
 def test_an_ellipse_is_found_again_from_its_moments(angle: float) -> None:
     true = Ellipse.of((150.5, 120.2), 90.0, 65.0, angle)
-    found = ellipse_of_moments(coverage(true.outline(256), 300, 240))
+    found = ellipse_of_map(coverage(true.outline(256), 300, 240))
     assert found.lengths == pytest.approx((90.0, 65.0), rel=0.002)
     assert found.circumference == pytest.approx(true.circumference, rel=0.001)
     assert np.abs(found.centre - true.centre).max() < 0.1
@@ -51,13 +51,13 @@ def test_a_soft_edge_and_a_dent_hardly_change_the_size() -> None:
     true = Ellipse.of((150.0, 120.0), 90.0, 65.0, 20.0)
     likely = cv2.GaussianBlur(coverage(true.outline(256), 300, 240), (0, 0), 2.0)
     likely[100:106, 60:75] = 0.0
-    assert ellipse_of_moments(likely).circumference == pytest.approx(true.circumference, rel=0.01)
+    assert ellipse_of_map(likely).circumference == pytest.approx(true.circumference, rel=0.01)
 
 
 def test_a_rectangle_is_not_an_ellipse() -> None:
     mask = np.zeros((480, 600), dtype=np.uint8)
     mask[200:240, 50:550] = 1
-    assert overlap(mask, ellipse_of_moments(mask.astype(np.float32))) < 0.88
+    assert overlap(mask, ellipse_of_map(mask.astype(np.float32))) < 0.88
 
 
 def test_circumference_is_that_of_both_axes_and_a_little_less_than_the_perimeter() -> None:

@@ -90,6 +90,8 @@ def test_the_second_course_goes_on_from_what_the_first_has_learned(tmp_path: Pat
     name = "unet.segmentation_head.0.weight"
     assert torch.equal(second.net(tmp_path).state_dict()[name], learned[name])
     assert first.folder != second.folder
+    shipped = second.finished({name: torch.zeros_like(value) for name, value in learned.items()}, run_dir / CHECKPOINT)
+    assert torch.allclose(shipped[name], learned[name] / 2)
 
 
 def test_the_second_course_draws_more_of_what_there_is_little_of() -> None:
