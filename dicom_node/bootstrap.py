@@ -298,6 +298,10 @@ class Admin:
         """Give a study up."""
         operator.cancel_study(self.services, study_instance_uid, reason)
 
+    def redeliver(self, study_instance_uid: str, destination: str) -> int:
+        """Give a destination the newest answer to a study; says how many objects."""
+        return operator.redeliver(self.services, study_instance_uid, destination)
+
     def list_associations(self, limit: int) -> list[dict[str, Any]]:
         """List the newest associations."""
         with self.services.database.read() as session:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from dicom_node.errors import ConfigError
+from dicom_node.errors import BadInput, ConfigError
+from dicom_node.profile import DEFAULT_OBJECTS, CaptureModality, Encoding, ObjectKind, Profile, SrClass
 
-ResultKind = Literal["findings_sr", "biometry_sr", "secondary_capture"]
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -32,8 +32,15 @@ def _uid_root(value: str) -> str:
     return value
 
 
+def _series_number(value: int) -> int:
+    if not 0 <= value < 2**31:
+        raise ValueError("a series number is a whole number from 0 to 2147483647 (VR IS, PS3.5 6.2)")
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+SeriesNumber = Annotated[int, AfterValidator(_series_number)]
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 
 
@@ -95,15 +102,44 @@ class Scanner(Section):
 
 
 class Destination(Section):
-    """Who receives results."""
+    """Who receives results, and how they are written for it."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     ae_title: AETitle
     host: str
     port: Port
     commitment: bool = True
-    send: tuple[ResultKind, ...] = ("findings_sr", "biometry_sr", "secondary_capture")
+    send: tuple[ObjectKind, ...] = DEFAULT_OBJECTS
+    sr_class: SrClass = "comprehensive"
+    capture_modality: CaptureModality = "OT"
+    encoding: Encoding = "raw"
+    private_codes: bool = True
+    series_numbers: dict[ObjectKind, SeriesNumber] = {}
     tls: bool = False
+
+    @property
+    def profile(self) -> Profile:
+        """How results are written for it: the one place where a profile is made of settings."""
+        return Profile(
+            self.send, self.sr_class, self.capture_modality, self.encoding, self.private_codes, self.series_numbers
+        )
+
+    @field_validator("send")
+    def _something(cls, value: tuple[ObjectKind, ...]) -> tuple[ObjectKind, ...]:
+        if not value:
+            raise ValueError("name at least one kind of object, or take the destination out")
+        return value
+
+    @model_validator(mode="after")
+    def _a_series_for_each_kind(self) -> Self:
+        """One series holds objects of one kind: viewers and PACS sort by its number."""
+        kinds: dict[int, ObjectKind] = {}
+        for kind in self.profile.objects:
+            number = self.profile.series_number(kind)
+            other = kinds.setdefault(number, kind)
+            if other != kind:
+                raise ValueError(f"series_numbers: {other} and {kind} would both be series {number}")
+        return self
 
 
 class Analysis(Section):
@@ -183,6 +219,23 @@ class Config(Section):
         """Find a destination by its name."""
         return next((d for d in self.destinations if d.name == name), None)
 
+    def known_destination(self, name: str) -> Destination:
+        """Find a destination that a person named.
+
+        :raises BadInput: there is none of this name.
+        """
+        found = self.destination(name)
+        if found is None:
+            known = ", ".join(destination.name for destination in self.destinations) or "none"
+            raise BadInput(f"no destination is named {name!r}; the configuration has: {known}")
+        return found
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """Every way that results are written now: once for all who want the same, also where nobody is to receive."""
+        distinct = {destination.profile.mark: destination.profile for destination in self.destinations}
+        return tuple(distinct.values()) or (Profile(),)
+
     @property
     def database_url(self) -> str:
         """The SQLAlchemy URL in force."""
@@ -236,7 +289,7 @@ def _with_absolute_paths(config: Config, folder: Path) -> Config:
 
 def _explain(fault: Any, tree: yaml.Node | None, path: Path) -> str:
     """One line for one fault: file, line, key, reason."""
-    keys = [key for key in fault["loc"] if not (isinstance(key, str) and key in ("literal", "int", "constrained-int"))]
+    keys = [key for key in fault["loc"] if key not in ("literal", "int", "constrained-int", "[key]")]
     reason = "unknown key" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
     name = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).lstrip(".")
     return f"{path}:{_line_of(tree, keys)}: {name + ': ' if name else ''}{reason}"

@@ -172,7 +172,9 @@ class World:
             uid = f"{study}.9.{version}.{number}"
             file = write_result(self.config.node.data_dir, study, version, f"object {uid}".encode())
             made.append(AnswerObject("findings_sr", SR, uid, f"{study}.9", file.path, file.sha256))
-        return Answer(study, 1, version, self.time, {"planes": {"version": "1"}}, [{"name": "x"}], made)
+        return Answer(
+            study, 1, version, self.time, {"planes": {"version": "1"}}, [{"name": "x"}], made, self.config.destinations
+        )
 
     def deliverable(self, objects: int = 2) -> None:
         """Bring a study to where its deliveries are due."""

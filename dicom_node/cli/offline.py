@@ -1,7 +1,8 @@
-"""`analyse` and `simulate`: files in, files out, no network."""
+"""`analyse`, `simulate` and `conformance`: files in, files and text out, no network."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,7 @@ from dicom_node.cli.options import DEFAULT_CONFIG, AsJson, console, print_json, 
 from dicom_node.cli.peers import send
 from dicom_node.config import Config, load_config
 from dicom_node.errors import BadInput
+from dicom_node.profile import SERIES_NUMBERS, Profile
 
 WrapAs = Literal["still", "cine", "both"]
 
@@ -19,12 +21,19 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command()(analyse)
     app.command()(simulate)
+    app.command()(conformance)
 
 
 def analyse(
     files: Annotated[list[Path], typer.Argument(help="DICOM files, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Where the reports, captures and previews go.")],
     config_path: Annotated[Path | None, typer.Option("--config", "-c", help="Settings; defaults without.")] = None,
+    destination: Annotated[
+        str | None, typer.Option(help="Write what this destination of the configuration would receive.")
+    ] = None,
+    objects: Annotated[
+        str | None, typer.Option(help="Kinds of objects with commas between, or all; instead of a destination's.")
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Also show, as heat maps, what spoke for the plane of each frame.")
     ] = False,
@@ -38,8 +47,10 @@ def analyse(
 
     path = config_path or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
     settings = load_config(path) if path else Config()
+    profile = _profile(settings, destination, objects)
     with console.status("analysing"):
-        answers = analyse_files(files, out, load_examiner(settings, explain=explain), settings, datetime.now(UTC))
+        examiner = load_examiner(settings, explain=explain)
+        answers = analyse_files(files, out, examiner, settings, datetime.now(UTC), profile=profile)
     if as_json:
         print_json([answer.as_json() for answer in answers])
         return
@@ -65,6 +76,21 @@ def analyse(
             print_table("Held back by the conformance gate", ["kind", "why"], answer.quarantined)
     if any(answer.quarantined for answer in answers):
         raise typer.Exit(1)
+
+
+def _profile(settings: Config, destination: str | None, objects: str | None) -> Profile:
+    """Take the profile of a destination, or the usual one, with other objects where they are named.
+
+    :raises BadInput: there is no such destination, or no such kind of object.
+    """
+    profile = settings.known_destination(destination).profile if destination else Profile()
+    if objects is None:
+        return profile
+    named = list(SERIES_NUMBERS) if objects == "all" else [kind.strip() for kind in objects.split(",")]
+    wanted = tuple(kind for kind in SERIES_NUMBERS if kind in named)
+    if len(wanted) != len(named):
+        raise BadInput(f"--objects {objects}: name kinds once each, of {', '.join(SERIES_NUMBERS)}; or all")
+    return replace(profile, objects=wanted)
 
 
 def simulate(
@@ -134,3 +160,11 @@ def _simulate_datasets(out: Path, count: int, seed: int, data: Path | None) -> N
             changed = progress.add_task("changed heads", total=count)
             write_changed_heads(data, out / "changed", count, seed, advance=lambda: progress.advance(changed))
     console.print(f"{count} images each of {', '.join(SETS)} written to {out}")
+
+
+def conformance() -> None:
+    """Print the DICOM conformance statement of this version, as Markdown: docs/conformance.md."""
+    from dicom_node.bootstrap import MODELS
+    from dicom_node.conformance import statement
+
+    typer.echo(statement(MODELS), nl=False)

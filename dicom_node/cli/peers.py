@@ -49,16 +49,10 @@ def echo(
 
     from dicom_node.dimse.peer import echo as send_echo
     from dicom_node.dimse.peer import peer_of
-    from dicom_node.pipeline.preflight import unknown_destination
 
     settings = load_config(config_path)
-    destination = settings.destination(name)
-    if destination is not None:
-        peer = peer_of(settings, destination)
-    elif "@" in name:
-        peer = parse_peer(name)
-    else:
-        raise unknown_destination(settings, name)
+    is_address = "@" in name  # no destination's name has one
+    peer = parse_peer(name) if is_address else peer_of(settings, settings.known_destination(name))
     begun = time.monotonic()
     try:
         send_echo(peer, settings.node.ae_title)

@@ -102,6 +102,19 @@ def cancel_study(
     console.print(f"study {uid} is cancelled")
 
 
+@study.command("redeliver")
+def redeliver(
+    uid: Uid,
+    destination: Annotated[str, typer.Argument(help="A destination's name in the configuration.")],
+    config_path: ConfigPath = DEFAULT_CONFIG,
+) -> None:
+    """Give the newest answer to a destination that was added since, if it was written in the form that it wants."""
+    from dicom_node.bootstrap import open_admin
+
+    count = open_admin(config_path).redeliver(uid, destination)
+    console.print(f"{count} objects go to {destination}")
+
+
 @delivery.command("list")
 def list_deliveries(
     config_path: ConfigPath = DEFAULT_CONFIG,

@@ -80,7 +80,8 @@ def study_state(
     :param deliveries: of the generation's current version, each with whether its destination is asked to commit.
         "committed" means that every object of every committing destination is; destinations that are not asked only
         need to have accepted theirs.
-    :param held_back: whether the conformance gate quarantined an object of that version, which so reaches nobody.
+    :param held_back: whether the conformance gate quarantined a report or a capture of that version, which so reaches
+        nobody; the optional kinds only repeat what those say.
     """
     rows = list(deliveries)
     if generation is not GenerationState.ANALYSED:

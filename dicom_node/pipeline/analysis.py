@@ -8,7 +8,7 @@ it was closed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy.orm import Session
@@ -20,6 +20,7 @@ from dicom_node.pipeline.completion import analysis_failed
 from dicom_node.pipeline.delivery import store_answer
 from dicom_node.pipeline.examination import Examination, Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.services import Services
+from dicom_node.profile import ESSENTIAL, Profile
 from dicom_node.results import biometry_sr, findings_sr
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.identity import NodeIdentity
@@ -40,15 +41,16 @@ def analyse_study(
         claim = claim_analysis(session, study_instance_uid, generation, attempt)
     if claim is None:
         return
+    config = services.config()  # of one moment: who is to receive the answer must not change while it is written
     with services.database.read() as session:
         instances = evidence_of(session, study_instance_uid, generation)
         closed = moment_closed(session, study_instance_uid, generation)
-        previous = _predecessors(session, study_instance_uid)
+        previous = {it.mark: _predecessors(session, study_instance_uid, config, it) for it in config.profiles}
     started_at = services.now()
     try:
         examination = _examine(services, examiner, instances)
         analysis = _analysis_of(claim, closed, examination, examiner)
-        objects = _build(services, analysis, examination, previous)
+        objects = _build(services, config, analysis, examination, previous)
     except Exception as error:
         logger.exception("analysis of study %s failed", study_instance_uid, extra={"action": "analysis_failed"})
         analysis_failed(services, study_instance_uid, generation, attempt, error)
@@ -61,6 +63,7 @@ def analyse_study(
         {a.task: {"version": a.version, "weights_sha256": a.weights_sha256} for a in analysis.algorithms},
         summarise(analysis.findings, analysis.not_analysed, analysis.scanner_report),
         objects,
+        config.destinations,
     )
     if store_answer(services, answer):
         logger.info("study %s answered: version %d, %d objects", study_instance_uid, claim.version, len(objects))
@@ -102,46 +105,60 @@ def _analysis_of(claim: Claim, closed: datetime, examination: Examination, exami
 
 
 def _build(
-    services: Services, analysis: StudyAnalysis, examination: Examination, previous: tuple[Predecessor, ...]
+    services: Services,
+    config: Config,
+    analysis: StudyAnalysis,
+    examination: Examination,
+    previous: Mapping[str, Sequence[Predecessor]],
 ) -> list[AnswerObject]:
-    """Build every object, and put it on the disk before any row speaks of it."""
-    built = build_objects(
-        analysis,
-        examination.headers,
-        render_frames(examination.key_frames),
-        node_identity(services.config()),
-        previous,
-        read_frames=frame_reader(examination.key_frames),
-    )
-    return [_keep(services, analysis, number, item) for number, item in enumerate(built, start=1)]
+    """Build every object, once for each profile, and put it on the disk before any row speaks of it."""
+    key_frames = render_frames(examination.key_frames)
+    return [
+        _keep(services, analysis, profile, item)
+        for profile in config.profiles
+        for item in build_objects(
+            analysis,
+            examination.headers,
+            key_frames,
+            node_identity(config),
+            previous[profile.mark],
+            profile=profile,
+            read_frames=frame_reader(examination.key_frames),
+        )
+    ]
 
 
 def _keep(
-    services: Services, analysis: StudyAnalysis, number: int, item: ResultObject | QuarantinedObject
+    services: Services, analysis: StudyAnalysis, profile: Profile, item: ResultObject | QuarantinedObject
 ) -> AnswerObject:
-    """Write one object down, sound or not; one that could not even be built is an empty file under a UID of ours."""
+    """Write one object down, sound or not; one that could not even be built is an empty file."""
     reason = item.reason if isinstance(item, QuarantinedObject) else None
     if reason:
-        logger.error("a %s failed the conformance gate and is not sent: %s", item.kind, reason)
+        logger.log(
+            logging.ERROR if item.kind in ESSENTIAL else logging.WARNING,
+            "study %s: a %s failed the conformance gate and is not sent: %s",
+            analysis.study_instance_uid,
+            item.kind,
+            reason,
+        )
     stored = write_result(services.data_dir, analysis.study_instance_uid, analysis.version, item.part10)
-    unbuilt = node_identity(services.config()).uid(
-        "unbuilt", analysis.study_instance_uid, str(analysis.version), str(number)
-    )
     return AnswerObject(
         item.kind,
         item.sop_class_uid,
-        item.sop_instance_uid or unbuilt,
+        item.sop_instance_uid,
         item.series_instance_uid,
         stored.path,
         stored.sha256,
+        profile.mark,
         reason,
     )
 
 
-def _predecessors(session: Session, study_instance_uid: str) -> tuple[Predecessor, ...]:
-    """List the reports that the new answer replaces: the last that could be sent."""
-    return tuple(
+def _predecessors(session: Session, study_instance_uid: str, config: Config, profile: Profile) -> list[Predecessor]:
+    """List the reports that the new answer replaces at the destinations of a profile: the last that could be sent."""
+    readers = [destination.name for destination in config.destinations if destination.profile == profile]
+    return [
         Predecessor(row.sop_class_uid, row.sop_instance_uid, row.series_instance_uid, kind)
         for kind in (findings_sr.KIND, biometry_sr.KIND)
-        for row in newest_ready(session, study_instance_uid, kind)
-    )
+        for row in newest_ready(session, study_instance_uid, kind, profile.mark, readers)
+    ]

@@ -33,7 +33,7 @@ from dicom_node.store.deliveries import (
     to_be_sent_now,
 )
 from dicom_node.store.result_files import fault
-from dicom_node.store.results import Answer, record_answer
+from dicom_node.store.results import Answer, add_recipient, record_answer
 from dicom_node.store.tables import DeliveryRow
 
 logger = logging.getLogger(__name__)
@@ -49,7 +49,7 @@ def store_answer(services: Services, answer: Answer) -> bool:
     """
     now = services.now()
     with services.database.write() as session:
-        recipients = record_answer(session, answer, services.config().destinations, now)
+        recipients = record_answer(session, answer, now)
         for destination in recipients or ():
             services.enqueue(session, jobs.deliver(answer.study_instance_uid, answer.version, destination, 0))
     if recipients is None:
@@ -112,6 +112,21 @@ def retry(services: Services, ids: Sequence[int] | None = None) -> int:
         for key in held_by(rows):
             _send_now(services, session, key, frozenset(row.id for row in rows))
         return len(rows)
+
+
+def redeliver(services: Services, study_instance_uid: str, destination_name: str) -> int:
+    """Give the newest answer to a study to a destination that was added since; says how many objects.
+
+    :raises BadInput: the destination is unknown, or as :func:`~dicom_node.store.results.add_recipient`.
+    :raises IllegalTransition: as there.
+    """
+    destination = services.config().known_destination(destination_name)
+    with services.database.write() as session:
+        added = add_recipient(session, study_instance_uid, destination, services.now())
+        (key,) = held_by(added)
+        _send_now(services, session, key, frozenset(row.id for row in added))
+    logger.info("%d objects of study %s go to %s", len(added), study_instance_uid, destination_name)
+    return len(added)
 
 
 def _send_now(services: Services, session: Session, key: ShipmentKey, ids: frozenset[int]) -> None:

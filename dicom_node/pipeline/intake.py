@@ -76,8 +76,9 @@ class Intake:
         # A scanner's images all name the same equipment, so each answer of the rule is worked out once.
         self._is_our_own = lru_cache(maxsize=256)(lambda equipment: is_own_result(as_data_set(equipment)))
         self._on_commitment_report = on_commitment_report
+        self._delivering: set[int] = set()  # associations in the middle of an instance
         self._instances = InstanceLog(lambda path: (spool.data_dir / path).exists())
-        self._commits: GroupCommit[Arrival, Recorded] = GroupCommit(self._commit)
+        self._commits: GroupCommit[tuple[Arrival, PartFile], Recorded] = GroupCommit(self._commit)
 
     def handlers(self) -> Handlers:
         """Give the record of functions that the listener calls."""
@@ -159,6 +160,7 @@ class Intake:
             request.transfer_syntax_uid,
             request.calling_ae_title,
         )
+        self._delivering.add(request.association_id)
         try:
             with self._spool.begin(meta, self._now()) as part:
                 head = _write(part, pieces, lambda head: self._hold_open(request, head))
@@ -166,11 +168,17 @@ class Intake:
                 if header is not None and self._is_our_own(header.equipment):
                     return Answer(Status.NOT_AUTHORISED, "a result of this node itself, not taken back")
                 file = part.finish()
+                if len(self._delivering) > 1:
+                    part.flush()  # the database is in demand: hold it for the row only, not while the disk works
+                arrival = _arrival(request, header, fault, file, self._now())
+                # Should this fail, the file stays: the commit may have happened after all. Retention removes what has
+                # no row.
+                recorded = self._commits.submit((arrival, part))
         except SpoolFull as full:
             logger.error("%s", full)  # noqa: TRY400 - it is told once, in words
             return Answer(Status.OUT_OF_RESOURCES, str(full))
-        # Should this fail, the file stays: the commit may have happened after all. Retention removes what has no row.
-        recorded = self._commits.submit(_arrival(request, header, fault, file, self._now()))
+        finally:
+            self._delivering.discard(request.association_id)
         if not recorded.is_kept:
             self._spool.remove(file)
         if recorded.state is not InstanceState.STORED:
@@ -190,25 +198,25 @@ class Intake:
                 associations.is_receiving(session, request.association_id, study)
         return True
 
-    def _commit(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
-        self._spool.flush_folders(arrival.file for arrival in arrivals)
+    def _commit(self, finished: Sequence[tuple[Arrival, PartFile]]) -> list[Recorded]:
         for _ in range(_TRIES - 1):
             try:
-                return self._record(arrivals)
+                return self._record(finished)
             except DBAPIError as error:
                 if not _is_collision(error):
                     raise
                 logger.debug("another process wrote the same study or instance first; looking again")
-        return self._record(arrivals)
+        return self._record(finished)
 
-    def _record(self, arrivals: Sequence[Arrival]) -> list[Recorded]:
+    def _record(self, finished: Sequence[tuple[Arrival, PartFile]]) -> list[Recorded]:
         with self._database.write_rows() as connection:
-            outcomes = self._instances.record(connection, arrivals)
+            outcomes = self._instances.record(connection, [arrival for arrival, _ in finished])
             timers = [outcome.timer for outcome in outcomes if outcome.timer is not None]
             if timers:
                 with session_within(connection) as session:
                     for timer in timers:
                         self._start(session, timer, self._policy(timer).quiet_seconds)
+            self._spool.flush([part for _, part in finished])  # which began before the rows: a lone sender waits less
         return outcomes
 
     def _policy(self, timer: Timer) -> Scanner:

@@ -17,7 +17,8 @@ from dicom_node.imaging.frames import one_frame
 from dicom_node.pipeline.analysis import node_identity
 from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.files import StudyFiles, captures_among, expand, sop_instance_uid_of, sort_into_studies
-from dicom_node.results.build import build_objects
+from dicom_node.profile import Profile
+from dicom_node.results.build import EVERYWHERE_READ, build_objects
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +37,30 @@ class OfflineAnswer:
 
 
 def analyse_files(
-    paths: Sequence[Path], out: Path, examiner: Examiner, config: Config, now: datetime
+    paths: Sequence[Path],
+    out: Path,
+    examiner: Examiner,
+    config: Config,
+    now: datetime,
+    *,
+    profile: Profile = EVERYWHERE_READ,
 ) -> list[OfflineAnswer]:
     """Analyse files study by study and write each study's objects into a folder of its own under ``out``.
 
+    :param profile: which objects, and in which form.
     :raises BadInput: when there are no files.
     """
     studies, strangers = sort_into_studies(expand(paths))
-    answers = [_answer(study, out, examiner, config, now) for study in studies]
+    answers = [_answer(study, out, examiner, config, now, profile=profile) for study in studies]
     if strangers:
         unread = [NotAnalysed(path.name, "the file is not a DICOM instance of a study") for path in strangers]
         answers.append(OfflineAnswer("", summarise([], unread), (), ()))
     return answers
 
 
-def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, now: datetime) -> OfflineAnswer:
+def _answer(
+    study: StudyFiles, out: Path, examiner: Examiner, config: Config, now: datetime, *, profile: Profile
+) -> OfflineAnswer:
     instances = [StoredInstance(sop_instance_uid_of(path), path) for path in study.files]
     examination = examiner.examine(instances, config.analysis.max_frames_per_cine)
     analysis = StudyAnalysis(
@@ -68,6 +78,7 @@ def _answer(study: StudyFiles, out: Path, examiner: Examiner, config: Config, no
         examination.headers,
         render_frames(examination.key_frames),
         node_identity(config),
+        profile=profile,
         read_frames=frame_reader(examination.key_frames),
     )
     folder = out / study.study_instance_uid

@@ -70,3 +70,4 @@ def cancel_study(services: Services, study_instance_uid: str, reason: str) -> No
 
 
 retry_deliveries = delivery.retry
+redeliver = delivery.redeliver

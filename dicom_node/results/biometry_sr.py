@@ -41,13 +41,13 @@ from dicom_node.domain.concept import Concept
 from dicom_node.domain.result import StudyAnalysis
 from dicom_node.domain.scanner_report import ScannerReport
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import SR_CLASSES, ObjectKind, Profile
 from dicom_node.results import codes, tid_5000
 from dicom_node.results import obgyn_templates as obgyn
 from dicom_node.results.document import Series
 from dicom_node.results.evidence import is_picture, stand_in
 from dicom_node.results.groups import coded, identified
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import SR_CLASSES, ObjectKind, Profile
 from dicom_node.results.public_codes import say_in_words
 from dicom_node.results.report import (
     DISCLAIMER,

@@ -15,13 +15,13 @@ from pydicom.tag import Tag
 from dicom_node.domain.finding import Finding, HeatMap, frames_of
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.result import CineSampling, StudyAnalysis
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.document import Series, new_object
 from dicom_node.results.evidence import is_picture, number_of_frames
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.pixels import MOST_RAW_BYTES, put_pixels
-from dicom_node.results.profile import ObjectKind, Profile
 from dicom_node.results.render import Layout, colours_of, overlay
 from dicom_node.results.summary_page import draw_page
 

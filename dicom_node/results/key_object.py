@@ -10,12 +10,12 @@ from pydicom import Dataset
 from dicom_node.domain.finding import Classification, Finding, HeatMap, frames_of
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import StudyAnalysis
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.document import Series, new_object
 from dicom_node.results.evidence import evidence_items, restore_sop_classes, stand_in
 from dicom_node.results.groups import coded
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import ObjectKind, Profile
 from dicom_node.results.report import observer
 from dicom_node.results.suspicion import is_suspicious
 

@@ -11,8 +11,8 @@ from pydicom.encaps import encapsulate
 from pydicom.multival import MultiValue
 from pydicom.uid import JPEGBaseline8Bit
 
+from dicom_node.profile import Encoding
 from dicom_node.results.lettering import Picture
-from dicom_node.results.profile import Encoding
 
 MOST_RAW_BYTES = 16_000_000  #: a cine that is larger goes out as JPEG, whatever the profile says
 _QUALITY = 92

@@ -25,10 +25,10 @@ from pydicom import Dataset
 from dicom_node.domain.finding import Detection, Finding, Measurement, Segmentation, frames_of
 from dicom_node.domain.frame import Frame
 from dicom_node.domain.result import StudyAnalysis
+from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results.document import Series, new_object
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.image_stand_in import as_still, is_grey, restore, take_over
-from dicom_node.results.profile import ObjectKind, Profile
 from dicom_node.results.render import BANNER, extent, label_of, outline
 
 KIND: ObjectKind = "presentation_state"

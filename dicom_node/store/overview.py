@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import case, exists, func, select
+from sqlalchemy import case, func, select
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_node.domain.study import DeliveryState, GenerationState, study_state
 from dicom_node.store.instances import InstanceState
-from dicom_node.store.results import QUARANTINED
+from dicom_node.store.results import has_held_back
 from dicom_node.store.tables import (
     AnalysisRow,
     AssociationRow,
@@ -231,10 +231,9 @@ def _lines(session: Session, uids: Sequence[str]) -> list[StudyLine]:
 _IS_CURRENT = (GenerationRow.study_instance_uid == StudyRow.study_instance_uid) & (
     GenerationRow.number == StudyRow.generation
 )
-_HAS_HELD_BACK = exists().where(
+_HAS_HELD_BACK = has_held_back(ResultRow).where(
     ResultRow.study_instance_uid == StudyRow.study_instance_uid,
     ResultRow.version == StudyRow.version,
-    ResultRow.state == QUARANTINED,
 )
 
 

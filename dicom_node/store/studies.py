@@ -66,6 +66,7 @@ def _entry(result: ResultRow, destination: str | None, state: str, error: str | 
         "kind": result.kind,
         "sop_class_uid": result.sop_class_uid,
         "sop_instance_uid": result.sop_instance_uid,
+        "profile": result.profile,
         "destination": destination,
         "state": state,
         "error": error,

@@ -160,6 +160,7 @@ class ResultRow(Base):
     series_instance_uid: Mapped[str] = mapped_column(Uid)
     sha256: Mapped[str] = mapped_column(String(64))
     path: Mapped[str] = mapped_column(String(255))
+    profile: Mapped[str] = mapped_column(Text, default="")  #: the mark of the profile that it is written for
     state: Mapped[str] = mapped_column(String(16))  #: ready, or quarantined by the conformance gate
     reason: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime]

@@ -14,7 +14,7 @@ MEANINGS = {
     "analysed": "result objects are stored; some are still to be sent",
     "delivered": "every destination accepted every object; less than committed",
     "committed": "the destination took responsibility for the objects (storage commitment)",
-    "failed": "given up, or an object was held back by the conformance gate; an operator may retry",
+    "failed": "given up, or a report or capture was held back by the conformance gate; an operator may retry",
     # deliveries and commitments
     "pending": "to be sent, now or later",
     "cancelled": "given up by a person, or replaced by a newer answer; it is never sent",

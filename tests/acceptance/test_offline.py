@@ -9,6 +9,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from PIL import Image
+from pydicom.uid import JPEGBaseline8Bit
 from running import FINDINGS_SR, SECONDARY_CAPTURE, cli, environment, evidence_of, phantom_studies, sop_uid_of
 
 pytestmark = pytest.mark.slow
@@ -119,6 +120,42 @@ def test_what_is_no_dicom_file_is_named_and_the_rest_analysed(files: list[Path],
     assert "letter.txt" in outcome.stdout
     (report,) = (tmp_path / "out").glob("*/*_findings_sr.dcm")
     assert evidence_of(pydicom.dcmread(report)) == [sop_uid_of(files[0])]
+
+
+def test_objects_are_written_as_a_destination_wants_them(files: list[Path], tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    pacs = "{name: pacs, ae_title: P, host: h, port: 1, capture_modality: US, encoding: jpeg}"
+    config.write_text(f"destinations: [{pacs}]\n", encoding="utf-8")
+    wishes = ("--destination", "pacs", "--objects", "secondary_capture,presentation_state")
+    outcome = cli("analyse", files[0], "--out", tmp_path / "out", "--config", config, *wishes)
+    assert outcome.returncode == 0, outcome.stdout + outcome.stderr
+    written = sorted((tmp_path / "out").glob("*/*.dcm"))
+    assert {path.stem[3:] for path in written} == {"secondary_capture", "presentation_state"}
+    for path in written:
+        if path.stem.endswith("capture"):
+            ds = pydicom.dcmread(path)
+            assert (ds.Modality, ds.file_meta.TransferSyntaxUID) == ("US", JPEGBaseline8Bit)
+            with Image.open(path.with_suffix(".png")) as picture:
+                assert picture.size == (ds.Columns, ds.Rows)
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (
+            ("--objects", "findings_sr,pdf"),
+            "--objects findings_sr,pdf: name kinds once each, of findings_sr, biometry_sr",
+        ),
+        (("--destination", "nobody"), "no destination is named 'nobody'"),
+    ],
+)
+def test_an_unknown_kind_or_destination_is_a_sentence(tmp_path: Path, option: tuple[str, str], said: str) -> None:
+    file = tmp_path / "anything.dcm"
+    file.write_bytes(b"")
+    outcome = cli("analyse", file, "--out", tmp_path / "out", *option)
+    assert outcome.returncode != 0
+    assert said in outcome.stderr.replace("\n", " ")
+    assert "Traceback" not in outcome.stderr
 
 
 def test_a_path_that_does_not_exist_is_a_sentence(tmp_path: Path) -> None:

@@ -133,7 +133,8 @@ class SendingNode:
         for part10, uid, series in (_object(study) for _ in range(objects)):
             file = write_result(self.folder, study, 1, part10)
             made.append(AnswerObject("findings_sr", SR, uid, series, file.path, file.sha256))
-        assert delivery.store_answer(self.services, Answer(study, 1, 1, now, {}, [], made))
+        answer = Answer(study, 1, 1, now, {}, [], made, self.config.destinations)
+        assert delivery.store_answer(self.services, answer)
         return study, [item.sop_instance_uid for item in made]
 
     def study(self, uid: str) -> dict[str, Any]:

@@ -39,6 +39,22 @@ def test_preflight_says_what_to_set_for_a_pacs_without_commitment(config: Path) 
     assert "commitment: false" in outcome.output
 
 
+def test_preflight_asks_for_what_the_profile_really_sends(config: Path) -> None:
+    wishes = "sr_class: comprehensive_3d, encoding: jpeg, send: [findings_sr, secondary_capture, key_object]"
+    config.write_text(config.read_text().replace("}", f", commitment: false, {wishes}}}"))
+    port = int(config.read_text().split("port: ")[1].split(",")[0])
+    with FakePacs(port=port):  # it takes nothing compressed
+        outcome = call("preflight", "pacs", "--config", config)
+    lines = [" ".join(line.replace("│", " ").split()) for line in outcome.output.splitlines()]
+    plain = "yes Explicit VR Little Endian, Implicit VR Little Endian"
+    assert [line for line in lines if line.startswith("accepts")] == [
+        f"accepts Comprehensive 3D SR Storage {plain}",
+        "accepts Secondary Capture Image Storage as JPEG no no transfer syntax",
+        f"accepts Key Object Selection Document Storage {plain}",
+    ]
+    assert outcome.exit_code == 1
+
+
 def test_sending_what_is_not_dicom_says_so(tmp_path: Path) -> None:
     letter = tmp_path / "letter.txt"
     letter.write_text("Dear colleague")

@@ -1,5 +1,6 @@
 """The receiver over real sockets, with DCMTK and pynetdicom as scanners."""
 
+import errno
 import hashlib
 import os
 import re
@@ -246,6 +247,34 @@ def test_a_full_disk_is_told_once_and_nothing_half_written_stays(receiver, caplo
         receiver.free_bytes = 6_000_000_000
         assert association.send_c_store(synthetic.image(number=1)).Status == 0
     assert len(receiver.files()) == 1
+
+
+def test_no_row_is_committed_before_the_disk_has_the_data(receiver, monkeypatch):
+    rows_seen, flush = [], os.fdatasync
+
+    def watched(descriptor):
+        rows_seen.append(len(receiver.instances()))  # what others see, and what is there after a crash
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", watched)
+    with scanner(receiver, US_CONTEXT) as association:
+        assert association.send_c_store(synthetic.image(number=1)).Status == 0
+        assert association.send_c_store(synthetic.image(number=2)).Status == 0
+    assert rows_seen == [0, 1]
+
+
+@pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_loses_the_data_leaves_neither_row_nor_file(receiver, monkeypatch, fault):
+    def lost(_descriptor):
+        raise OSError(fault, os.strerror(fault))
+
+    with scanner(receiver, US_CONTEXT) as association:
+        with monkeypatch.context() as broken:
+            broken.setattr(os, "fdatasync", lost)
+            assert association.send_c_store(synthetic.image()).Status == 0xA700
+        assert (receiver.instances(), receiver.generations(), receiver.files()) == ([], [], set())
+        assert association.send_c_store(synthetic.image()).Status == 0
+    assert [row.state for row in receiver.instances()] == ["stored"]
 
 
 # What is kept although it cannot be used

@@ -80,3 +80,15 @@ def test_an_unknown_state_is_an_error_that_names_the_states(world: World) -> Non
     error = call(world, "delivery", "list", "--state", "foo").exception
     assert isinstance(error, BadInput)
     assert str(error) == "'foo' is no state of a delivery: pending, sent, committed, failed, cancelled"
+
+
+def test_a_destination_that_was_added_is_given_an_answer(world: World) -> None:
+    config = world.config.node.data_dir / "config.yaml"
+    pacs = {"ae_title": "PACS", "host": "127.0.0.1", "port": 104}
+    added = [{"name": "new", **pacs}, {"name": "other", **pacs, "encoding": "jpeg"}]
+    config.write_text(yaml.safe_dump({"node": {"data_dir": "."}, "destinations": added}))
+    assert "2 objects go to new" in call(world, "study", "redeliver", STUDY, "new").output
+    assert deliveries(world) == [("pending", 0), ("pending", 0), ("pending", 1), ("pending", 1)]
+    error = call(world, "study", "redeliver", STUDY, "other").exception
+    assert str(error) == "no whole answer is written as other wants it: `study retry` makes one"
+    assert isinstance(error, BadInput)

@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.config import Analysis, Config, load_config, parse_config
+from dicom_node.config import Analysis, Config, Destination, load_config, parse_config
 from dicom_node.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
+PACS = "name: x, ae_title: B, host: h, port: 1"
+PACS_IN_LINES = PACS.replace(", ", "\n    ")
 HERE = Path("/nowhere/config.yaml")
 
 
@@ -31,6 +33,22 @@ def test_every_setting_stands_in_the_shipped_file_with_its_default_and_a_comment
                 assert getattr(section, key) == getattr(field.default, key), f"{section_name}.{key}"
 
 
+def test_every_setting_of_a_destination_stands_there_too() -> None:
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    lines = text[text.index("destinations:") : text.index("analysis:")].splitlines()
+    (shipped,) = load_config(ROOT / "config.yaml").destinations
+    for key, field in Destination.model_fields.items():
+        line = next(line for line in lines if line.lstrip(" -").startswith(f"{key}:"))
+        if not field.is_required():
+            assert "#" in line, f"{key} has no comment"
+            assert getattr(shipped, key) == field.default, key
+
+
+def test_two_kinds_may_share_a_number_while_only_one_of_them_is_sent() -> None:
+    text = f"destinations:\n  - {{{PACS}, send: [findings_sr], series_numbers: {{findings_sr: 903}}}}\n"
+    assert parse_config(text, HERE).destinations[0].profile.series_number("findings_sr") == 903
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -46,6 +64,17 @@ def test_every_setting_stands_in_the_shipped_file_with_its_default_and_a_comment
         ("scanners:\n  - {ae_title: 'A\\B'}\n", "2: scanners[0].ae_title: an AE title"),
         ("scanners:\n  - {ae_title: A, quiet_seconds: 0}\n", "2: scanners[0].quiet_seconds: "),
         ("destinations:\n  - {name: x, ae_title: B, host: h, port: 1, send: [pdf]}\n", "2: destinations[0].send[0]: "),
+        (f"destinations:\n  - {{{PACS}, send: []}}\n", "2: destinations[0].send: name at least one kind of object"),
+        (f"destinations:\n  - {{{PACS}, sr_class: 3d}}\n", "2: destinations[0].sr_class: Input should be 'compr"),
+        (f"destinations:\n  - {{{PACS}, series_numbers: {{pdf: 1}}}}\n", "[0].series_numbers.pdf: Input should be 'fi"),
+        (
+            f"destinations:\n  - {PACS_IN_LINES}\n    series_numbers:\n      findings_sr: 2147483648\n",
+            "7: destinations[0].series_numbers.findings_sr: a series number is a whole number from 0 to 2147483647",
+        ),
+        (
+            f"destinations:\n  - {{{PACS}, series_numbers: {{findings_sr: 903}}}}\n",
+            "2: destinations[0]: series_numbers: findings_sr and secondary_capture would both be series 903",
+        ),
         ("analysis:\n  tasks: [biometry]\n", "2: analysis.tasks: the first task must be planes"),
         ("database: {url: mysql://x}\n", "1: database.url: use postgresql+psycopg"),
         ("node: {uid_root: 1.02.3}\n", "1: node.uid_root: "),

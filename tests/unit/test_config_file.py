@@ -85,7 +85,10 @@ def test_both_examples_of_the_shipped_file_can_be_replaced(file: Path) -> None:
         before.index("  - ae_title: VOLUSON1"),
         next(number for number, line in enumerate(before) if line.startswith("    cap_seconds:")),
     )
-    start, end = before.index("  - name: main-pacs"), before.index("    tls: false")
+    start, end = (
+        before.index("  - name: main-pacs"),
+        next(n for n, line in enumerate(before) if line.startswith("    tls:")),
+    )
     assert lines_of(file) == [
         *before[:first],
         "  - ae_title: VOLUSON1",

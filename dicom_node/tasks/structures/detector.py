@@ -18,8 +18,6 @@ from dicom_node.tasks.structures.net import STRUCTURES, build_net
 
 Grey = npt.NDArray[np.uint8]
 PROPOSALS = 40  #: that a look keeps for each structure
-SMALLER = 0.75  #: size of the second look's input
-STRIDE = 32  #: the sides of an input are multiples of this
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +39,13 @@ class Detector:
         return cls(name, load_weights(build_net(name), manifest.weights_path(name), device), size, device)
 
     def look(self, frames: Sequence[Frame]) -> list[tuple[Look, Look]]:
-        """Look at each frame as it is, and at its mirror image in an input of three quarters of the size.
-
-        The second look errs otherwise than the first at little more than half its price.
-        """
-        width, height = self.size
-        smaller = (_whole(SMALLER * width), _whole(SMALLER * height))
+        """Look at each frame as it is, and at its mirror image: the second look errs otherwise than the first."""
         grey = [grey_of(frame.pixels) for frame in frames]
-        return list(zip(self._look(grey, (width, height)), self._look(grey, smaller, mirror=True), strict=True))
-
-    def _look(self, grey: Sequence[Grey], size: tuple[int, int], *, mirror: bool = False) -> list[Look]:
-        fits = [Letterbox.fit(picture.shape, *size) for picture in grey]
+        fits = [Letterbox.fit(picture.shape, *self.size) for picture in grey]
         inputs = np.stack([fit.apply(picture) for fit, picture in zip(fits, grey, strict=True)])
-        said = self._predict(np.ascontiguousarray(inputs[:, :, ::-1]) if mirror else inputs)
-        if mirror:
-            said[:, 0] = size[0] - said[:, 0]
-        return [_proposals(prediction, fit) for prediction, fit in zip(said, fits, strict=True)]
+        seen, mirrored = self._predict(inputs), self._predict(np.ascontiguousarray(inputs[:, :, ::-1]))
+        mirrored[:, 0] = self.size[0] - mirrored[:, 0]
+        return [(_proposals(a, fit), _proposals(b, fit)) for a, b, fit in zip(seen, mirrored, fits, strict=True)]
 
     def _predict(self, inputs: Grey) -> npt.NDArray[np.float32]:
         """Give what the network says (n, 4 + structures, places) of inputs (n, height, width)."""
@@ -64,11 +53,6 @@ class Detector:
             pictures = torch.from_numpy(inputs)[:, None].to(self.device).float().div(255.0).expand(-1, 3, -1, -1)
             said = self.net(pictures.contiguous(memory_format=torch.channels_last))[0]
             return np.asarray(said.float().cpu().numpy())
-
-
-def _whole(side: float) -> int:
-    """Give the nearest side that a network can take."""
-    return max(round(side / STRIDE), 1) * STRIDE
 
 
 def _proposals(prediction: npt.NDArray[np.float32], fit: Letterbox) -> Look:

@@ -368,6 +368,7 @@ def test_a_quarantined_object_is_listed_and_goes_nowhere(world: World, network: 
                 "kind": "findings_sr",
                 "sop_class_uid": "1.2.840.10008.5.1.4.1.1.88.33",
                 "sop_instance_uid": f"{STUDY}.9.1.0",
+                "profile": "",
                 "destination": None,
                 "state": "quarantined",
                 "error": "no patient name",

@@ -15,16 +15,17 @@ from pydicom import Dataset
 from pydicom.pixels import pixel_array
 from pydicom.uid import JPEGBaseline8Bit
 
+from dicom_node.domain.finding import Graphic, Segmentation
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.key_frames import SeenFrame
 from dicom_node.domain.result import CineSampling, ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import SERIES_NUMBERS, Profile
 from dicom_node.results import captures, pixels
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.document import part10
-from dicom_node.results.gate import check_cine
+from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
-from dicom_node.results.profile import SERIES_NUMBERS, Profile
 
 NODE = NodeIdentity("DICOM_NODE")
 CINE = s.header(
@@ -174,6 +175,31 @@ def test_a_profile_decides_modality_series_numbers_and_the_class_of_reports() ->
     assert report.SOPInstanceUID != default["findings_sr"][0].SOPInstanceUID
 
 
+def test_what_is_written_for_two_profiles_shares_no_instance_and_no_series() -> None:
+    analysis = sampled([1, 7])
+    frame = s.reference(CINE, 1)
+    square = ((40.0, 30.0), (80.0, 30.0), (80.0, 70.0), (40.0, 30.0))
+    outline = Segmentation("biometry", frame, "head", s.HEAD, Graphic("polyline", square), 0.9)
+    analysis = dataclasses.replace(analysis, findings=(*analysis.findings, outline, *s.anomaly(frame)))
+    profiles = [Profile(), EVERYTHING]
+    profiles += [dataclasses.replace(EVERYTHING, **{name: other}) for name, other in (
+        ("sr_class", "comprehensive_3d"), ("capture_modality", "US"), ("encoding", "jpeg"), ("private_codes", False),
+        ("series_numbers", {"key_object": 12}),
+    )]  # fmt: skip
+    seen: set[str] = set()
+    for profile in profiles:
+        objects = built(analysis, profile)
+        assert set(objects) == set(profile.objects)
+        uids = {
+            str(uid)
+            for of_kind in objects.values()
+            for ds in of_kind
+            for uid in (ds.SOPInstanceUID, ds.SeriesInstanceUID)
+        }
+        assert not uids & seen
+        seen |= uids
+
+
 def test_a_repeat_makes_the_same_bytes() -> None:
     def once() -> list[ResultObject | QuarantinedObject]:
         analysis = sampled([1, 4, 7])
@@ -214,4 +240,4 @@ def test_a_faulty_cine_is_held_back(fault: str, tmp_path: Path) -> None:
     (ds,) = built(sampled([1, 7]), jpeg)["cine_capture"]
     spoil(ds)  # type: ignore[no-untyped-call]
     with pytest.raises(NonConformantObject, match=reason):
-        check_cine(s.write(ds, tmp_path / "cine.dcm").read_bytes(), [CINE])
+        check("cine_capture", s.write(ds, tmp_path / "cine.dcm").read_bytes(), [CINE])

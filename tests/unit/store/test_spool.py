@@ -24,7 +24,7 @@ def keep(spool, data=DATA):
     with spool.begin(META, NOW) as part:
         part.write(data)
         file = part.finish()
-    spool.flush_folders([file])
+        spool.flush([part])
     return file
 
 
@@ -91,6 +91,25 @@ def test_a_disk_that_fills_up_half_way_is_told_and_leaves_nothing(tmp_path, monk
 def _write_and_finish(part):
     part.write(DATA)
     part.finish()
+    part.flush()
+
+
+def test_a_flush_that_failed_once_is_never_called_a_success(tmp_path, monkeypatch):
+    answers = iter([OSError(errno.EIO, "Input/output error"), None])
+
+    def told_once(_descriptor):
+        if error := next(answers):
+            raise error
+
+    spool = spool_in(tmp_path)
+    with spool.begin(META, NOW) as part:
+        part.write(DATA)
+        part.finish()
+        monkeypatch.setattr(os, "fdatasync", told_once)
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output error"):
+                spool.flush([part])
+    assert not [entry for entry in tmp_path.rglob("*") if entry.is_file()]
 
 
 def test_the_whole_data_set_can_be_looked_at_before_it_is_finished(tmp_path):

@@ -36,7 +36,7 @@ def test_both_looks_point_at_the_same_place_of_the_picture() -> None:
     frame = Frame(FrameReference("1.2", "1"), pixels, Calibration(reason="none"))
     net = BrightSpot()
     ((first, second),) = Detector("spot", net, (128, 96), "cpu").look([frame])
-    assert net.sizes == [(128, 96), (96, 64)]
+    assert net.sizes == [(128, 96), (128, 96)]
     for look in (first, second):
         middle = (look.boxes[0, :, :2] + look.boxes[0, :, 2:]) / 2
         bright = look.scores[0] > 0.99

@@ -1,12 +1,12 @@
 """How results are written for one destination: which objects, and in which of the forms that the standard allows.
 
-The fields are those of a destination in `config.yaml`. The defaults are what every PACS takes.
+The defaults are what every PACS takes. ``config.Destination.profile`` makes the profile of a destination.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Literal
 
@@ -14,8 +14,8 @@ ObjectKind = Literal[
     "findings_sr",
     "biometry_sr",
     "secondary_capture",
-    "cine_capture",
     "segmentation",
+    "cine_capture",
     "presentation_state",
     "key_object",
 ]
@@ -24,6 +24,8 @@ CaptureModality = Literal["OT", "US"]
 SrClass = Literal["comprehensive", "comprehensive_3d"]
 
 DEFAULT_OBJECTS: tuple[ObjectKind, ...] = ("findings_sr", "biometry_sr", "secondary_capture")
+#: Without one of these that a destination wants, it has no answer; the other kinds only repeat what these say.
+ESSENTIAL: frozenset[ObjectKind] = frozenset(DEFAULT_OBJECTS)
 #: Series Number (0020,0011) of each kind: a convention, high enough to stand behind a scanner's own series.
 SERIES_NUMBERS: Mapping[ObjectKind, int] = MappingProxyType(
     {
@@ -43,7 +45,7 @@ SR_CLASSES: Mapping[SrClass, str] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What one destination wants.
+    """What one destination wants. The same wish is the same profile, however it was written down.
 
     :ivar objects: the kinds that are built; what a study has nothing for is left out.
     :ivar sr_class: the SOP class of the reports; the tree is the same.
@@ -52,7 +54,7 @@ class Profile:
     :ivar encoding: of captures: ``raw`` is read by everything, ``jpeg`` (Baseline, 4:2:2) is a tenth of the size. A
         cine beyond :data:`~dicom_node.results.pixels.MOST_RAW_BYTES` is always JPEG.
     :ivar private_codes: whether reports may use our own coding scheme, declared in them; else those values are words.
-    :ivar series_numbers: instead of those of :data:`SERIES_NUMBERS`.
+    :ivar series_numbers: where they are not those of :data:`SERIES_NUMBERS`.
     """
 
     objects: tuple[ObjectKind, ...] = DEFAULT_OBJECTS
@@ -62,18 +64,29 @@ class Profile:
     private_codes: bool = True
     series_numbers: Mapping[ObjectKind, int] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Bring the objects into one order, and keep of the numbers those that change something."""
+        object.__setattr__(self, "objects", tuple(kind for kind in SERIES_NUMBERS if kind in self.objects))
+        numbers = {kind: self.series_numbers.get(kind, usual) for kind, usual in SERIES_NUMBERS.items()}
+        changed = {kind: numbers[kind] for kind in self.objects if numbers[kind] != SERIES_NUMBERS[kind]}
+        object.__setattr__(self, "series_numbers", MappingProxyType(changed))
+
     @property
     def mark(self) -> str:
-        """Tell this profile from others in UIDs: what is written differently must not have the same UID.
+        """Tell this profile from others, in UIDs too: what is written differently must not have the same UID.
 
-        Empty for the default.
+        It says what differs from the default, for which it is empty.
         """
-        if self == Profile():
-            return ""
-        numbers = sorted(self.series_numbers.items())
-        codes = "private" if self.private_codes else "public"
-        return f"{sorted(self.objects)} {self.sr_class} {self.capture_modality} {self.encoding} {codes} {numbers}"
+        usual = Profile()
+        wishes = [(wish.name, getattr(self, wish.name), getattr(usual, wish.name)) for wish in fields(self)]
+        return " ".join(f"{name}={_in_words(value)}" for name, value, default in wishes if value != default)
 
     def series_number(self, kind: ObjectKind) -> int:
         """Give the Series Number of a kind."""
         return self.series_numbers.get(kind, SERIES_NUMBERS[kind])
+
+
+def _in_words(value: object) -> str:
+    if isinstance(value, Mapping):
+        return "+".join(f"{name}:{number}" for name, number in value.items())
+    return "+".join(value) if isinstance(value, tuple) else str(value)
