@@ -3,17 +3,18 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
-.PHONY: demo test check lock install debian-packages clean
+.PHONY: demo test check lock install debian-packages viewer clean
 
 demo: install ## the main job on this machine: a simulated scanner, the node, a small PACS
 	$(BIN)/dicom-node demo
 
-test: install debian-packages check ## everything CI runs
+test: install debian-packages viewer check ## everything CI runs
 	$(RUN_TESTS)
 
-check: install ## formatting, lint, types and the import rules
+check: install ## formatting, lint, security lint, types and the import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive dicom_node
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -33,9 +34,14 @@ lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
-# DCMTK and Orthanc are the peers of the tests, dicom3tools, PixelMed and jing the validators, PostgreSQL the second database.
+# DCMTK and Orthanc are the peers of the tests, dicom3tools, PixelMed and jing the validators, PostgreSQL the second database,
+# Chromium and nginx show the viewer.
 debian-packages:
 	@sh deploy/debian-packages.sh test
+
+# OHIF, 59 MB of other people's work that the repository does not hold.
+viewer: install debian-packages
+	@sh deploy/viewer.sh .venv/ohif
 
 clean:
 	rm -rf .venv var demo runs

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Install the Debian packages that are missing when root; otherwise name them and fail.
 #   debian-packages.sh build PYTHON   what `make install` needs: one dependency is built from source
-#   debian-packages.sh test           what `make test` needs besides: peers, validators, the second database
+#   debian-packages.sh test           what `make test` needs besides: peers, validators, the second database, a browser
 set -eu
 missing=""
 case "$1" in
@@ -18,10 +18,11 @@ build)
     ;;
 test)
     why="The tests need"
-    for package in dcmtk orthanc jing dicom3tools libpixelmed-java openssl postgresql; do
+    for package in dcmtk orthanc orthanc-dicomweb jing dicom3tools libpixelmed-java openssl postgresql chromium nginx-light; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
     done
-    command -v java >/dev/null || missing="$missing default-jre-headless"
+    command -v javac >/dev/null || missing="$missing default-jdk-headless"
+    command -v npm >/dev/null || missing="$missing npm"
     ;;
 esac
 [ -z "$missing" ] && exit 0

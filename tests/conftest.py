@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ sys.path.insert(0, str(Path(__file__).parent))  # synthetic, fake_pacs and their
 
 POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
 ORTHANC = "/usr/sbin/Orthanc"
+ORTHANC_PLUGINS = Path("/usr/share/orthanc/plugins")
 _numbers = itertools.count()
 
 
@@ -117,7 +118,7 @@ class Orthanc:
 
 
 @contextmanager
-def run_orthanc(folder: Path) -> Iterator[Orthanc]:
+def run_orthanc(folder: Path, plugins: Sequence[str] = ()) -> Iterator[Orthanc]:
     """Run Orthanc on loopback. It knows the node as DICOM_NODE on ``node_port``, where nobody listens yet."""
     it = Orthanc("ORTHANC", "127.0.0.1", free_port(), free_port(), "DICOM_NODE", free_port())
     folder.mkdir(parents=True)
@@ -127,7 +128,7 @@ def run_orthanc(folder: Path) -> Iterator[Orthanc]:
                 "Name": "test",
                 "StorageDirectory": str(folder / "storage"),
                 "IndexDirectory": str(folder / "storage"),
-                "Plugins": [],
+                "Plugins": [str(ORTHANC_PLUGINS / name) for name in plugins],
                 "HttpPort": it.http_port,
                 "RemoteAccessAllowed": False,
                 "AuthenticationEnabled": False,

@@ -101,7 +101,7 @@ _COLUMNS = (
 
 def _parsed(message: str | None) -> Element | None:
     try:
-        return fromstring(message) if message is not None else None  # noqa: S314 - of what only we write
+        return fromstring(message) if message is not None else None  # noqa: S314 - of what only we write  # nosec B314
     except ParseError:
         return None
 

@@ -137,7 +137,7 @@ def _not_before(position: Position, data_dir: Path) -> list[Path]:
 
 def as_syslog(message: str) -> bytes:
     """Write a message as RFC 5424 says; time, host and process are those of the event."""
-    root = fromstring(message)  # noqa: S314 - of what only we write
+    root = fromstring(message)  # noqa: S314 - of what only we write  # nosec B314
     event, node = root.find("EventIdentification"), root.find("AuditSourceIdentification")
     outcome = event.get("EventOutcomeIndicator", "0") if event is not None else "0"
     time = event.get("EventDateTime", "-") if event is not None else "-"

@@ -1,4 +1,4 @@
-"""`analyse` and `simulate`: files in, files out, no network."""
+"""`analyse`, `simulate` and `conformance`: files in, files and text out, no network."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     """Add this module's commands."""
     app.command()(analyse)
     app.command()(simulate)
+    app.command()(conformance)
 
 
 def analyse(
@@ -159,3 +160,11 @@ def _simulate_datasets(out: Path, count: int, seed: int, data: Path | None) -> N
             changed = progress.add_task("changed heads", total=count)
             write_changed_heads(data, out / "changed", count, seed, advance=lambda: progress.advance(changed))
     console.print(f"{count} images each of {', '.join(SETS)} written to {out}")
+
+
+def conformance() -> None:
+    """Print the DICOM conformance statement of this version, as Markdown: docs/conformance.md."""
+    from dicom_node.bootstrap import MODELS
+    from dicom_node.conformance import statement
+
+    typer.echo(statement(MODELS), nl=False)

@@ -18,21 +18,11 @@ from dicom_node.results import biometry_sr, captures, findings_sr, key_object, p
 from dicom_node.results.captures import FrameReader
 from dicom_node.results.document import part10
 from dicom_node.results.findings_sr import Subject
-from dicom_node.results.gate import (
-    check_biometry,
-    check_capture,
-    check_cine,
-    check_key_object,
-    check_page,
-    check_presentation_state,
-    check_report,
-    check_segmentation,
-)
+from dicom_node.results.gate import Held, check
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.report import Predecessor
 
 EVERYWHERE_READ = Profile()  #: what every PACS takes
-Check = Callable[[bytes, Sequence[Dataset]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,19 +126,19 @@ class _Answer:
 
         evidence = [*headers, *(identity for _, identity in explanations)]
         built = [
-            self._gated(findings_sr.KIND, partial(findings, subject), check_report, subject.name, evidence)
+            self._gated(findings_sr.KIND, partial(findings, subject), subject.name, evidence)
             for subject in findings_sr.subjects_of(analysis)
             if findings_sr.KIND in profile.objects
         ]
         if measured:
-            built.append(self._gated(biometry_sr.KIND, biometry, check_biometry, "biometry"))
+            built.append(self._gated(biometry_sr.KIND, biometry, "biometry"))
         return built
 
     def pages(self) -> list[_Built]:
         if not self.headers or captures.KIND not in self.profile.objects:
             return []
         page = partial(captures.build_page, 1, self.headers, self.frames, **self._author())
-        return [self._gated(captures.KIND, page, check_page, "page")]
+        return [self._gated(captures.KIND, page, "page", held_as="summary_page")]
 
     def drawn(self) -> list[tuple[Frame, HeatMap | None]]:
         """List what gets an overlay: each key frame, and each heat map alone."""
@@ -163,7 +153,7 @@ class _Answer:
             header = self._header_of(frame.reference.sop_instance_uid)
             return captures.build_capture(frame, number, header, heat_map=heat_map, **self._author())
 
-        return self._gated(captures.KIND, capture, check_capture, f"capture {number}")
+        return self._gated(captures.KIND, capture, f"capture {number}")
 
     def cines(self) -> list[_Built]:
         def cine(number: int, sampling: CineSampling) -> Dataset:
@@ -173,15 +163,18 @@ class _Answer:
             return captures.build_cine(sampling, number, header, self.read_frames, **self._author())
 
         worth = [it for it in self.analysis.sampling if captures.is_worth_a_cine(it)]
-        return self._several(captures.CINE_KIND, cine, check_cine, worth)
+        return self._several(captures.CINE_KIND, cine, worth)
 
     def segmentations(self) -> list[_Built]:
         def masks(number: int, of: tuple[FrameReference, list[Segmentation]]) -> Dataset:
             header = self._header_of(of[0].sop_instance_uid)
-            return segmentation.build_segmentation(*of, number, header, **self._author())
+            scale = calibrations.get(of[0])
+            return segmentation.build_segmentation(*of, number, header, calibration=scale, **self._author())
+
+        calibrations = {frame.reference: frame.calibration for frame in self.frames}
 
         outlined = list(segmentation.segmented_frames(self.analysis).items())
-        return self._several(segmentation.KIND, masks, check_segmentation, outlined)
+        return self._several(segmentation.KIND, masks, outlined)
 
     def presentation_states(self) -> list[_Built]:
         def state(number: int, uid: str) -> Dataset:
@@ -189,7 +182,7 @@ class _Answer:
             return presentation.build_presentation_state(of_instance, number, self._header_of(uid), **self._author())
 
         instances = list(dict.fromkeys(frame.reference.sop_instance_uid for frame in self.frames))
-        return self._several(presentation.KIND, state, check_presentation_state, instances)
+        return self._several(presentation.KIND, state, instances)
 
     def key_objects(self, pictures: Sequence[Dataset]) -> list[_Built]:
         frames = key_object.suspicious_frames(self.analysis)
@@ -201,30 +194,28 @@ class _Answer:
             return key_object.build_key_object(frames, of_frames, pictures, **self._author())
 
         evidence = [*self.headers, *pictures]
-        return [self._gated(key_object.KIND, selection, check_key_object, "key object", evidence)]
+        return [self._gated(key_object.KIND, selection, "key object", evidence)]
 
-    def _several(
-        self, kind: ObjectKind, build: Callable[[int, _Of], Dataset], check: Check, of: Sequence[_Of]
-    ) -> list[_Built]:
+    def _several(self, kind: ObjectKind, build: Callable[[int, _Of], Dataset], of: Sequence[_Of]) -> list[_Built]:
         if kind not in self.profile.objects:
             return []
         return [
-            self._gated(kind, partial(build, number, it), check, f"{kind} {number}")
-            for number, it in enumerate(of, start=1)
+            self._gated(kind, partial(build, number, it), f"{kind} {number}") for number, it in enumerate(of, start=1)
         ]
 
     def _gated(
         self,
-        kind: str,
+        kind: ObjectKind,
         build: Callable[[], Dataset],
-        check: Check,
         about: str,
         evidence: Sequence[Dataset] | None = None,
+        *,
+        held_as: Held | None = None,
     ) -> _Built:
         unbuilt_uid = self.node.uid(
             "unbuilt", self.analysis.study_instance_uid, str(self.analysis.version), about, self.profile.mark
         )
-        return _gated(kind, build, check, self.headers if evidence is None else evidence, unbuilt_uid)
+        return _gated(kind, build, held_as or kind, self.headers if evidence is None else evidence, unbuilt_uid)
 
     def _author(self) -> _Author:
         return {"analysis": self.analysis, "node": self.node, "profile": self.profile}
@@ -245,7 +236,7 @@ def _identity(result: ResultObject, analysis: StudyAnalysis) -> Dataset:
 
 
 def _gated(
-    kind: str, build: Callable[[], Dataset], check: Check, headers: Sequence[Dataset], unbuilt_uid: str
+    kind: ObjectKind, build: Callable[[], Dataset], held_as: Held, headers: Sequence[Dataset], unbuilt_uid: str
 ) -> _Built:
     """Build one object and pass it through the gate; ``unbuilt_uid`` names it when it has no UID of its own."""
     try:
@@ -256,7 +247,7 @@ def _gated(
         return QuarantinedObject(kind, "", unbuilt_uid, "", b"", reason)
     names = (str(ds.SOPClassUID), str(ds.SOPInstanceUID), str(ds.SeriesInstanceUID))
     try:
-        check(data, headers)
+        check(held_as, data, headers)
     except NonConformantObject as error:
         return QuarantinedObject(kind, *names, data, str(error))
     return ResultObject(kind, *names, data)

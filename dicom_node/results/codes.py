@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Mapping
+
 from pydicom import Dataset
+from pydicom.sr.codedict import codes as public
 
 from dicom_node.domain.concept import Concept
 
@@ -41,7 +45,7 @@ IMAGE_VIEW = Concept("111031", "DCM", "Image View")
 NO_ABNORMALITY = Concept("282332003", "SCT", "No abnormality detected - examination result")
 VISUAL_EXPLANATION = Concept("130401", "DCM", "Visual explanation")
 
-# How the run went (CID 6047): the first group of every report
+# How the run went (CID 6047): a group of every report
 RUN_SUMMARY = Concept("111017", "DCM", "CAD Processing and Findings Summary")
 ALL_SUCCEEDED_WITHOUT_FINDINGS = Concept("111241", "DCM", "All algorithms succeeded; without findings")
 ALL_SUCCEEDED_WITH_FINDINGS = Concept("111242", "DCM", "All algorithms succeeded; with findings")
@@ -99,6 +103,23 @@ OF_INTEREST = Concept("113000", "DCM", "Of Interest")
 
 # Secondary capture (CID 7202)
 SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing operation")
+
+
+@functools.cache
+def meanings() -> Mapping[tuple[str, str], frozenset[str]]:
+    """Give what codes mean, in lower case, by scheme and value: those above, and DICOM's and LOINC's in pydicom.
+
+    Some have two meanings: editions of the standard reword them. SNOMED's are left out: its terms have many synonyms.
+    """
+    known: dict[tuple[str, str], set[str]] = {}
+    published = [code for scheme in ("DCM", "LN") for code in getattr(public, scheme).concepts.values()]
+    ours = [it for it in [*globals().values(), *UNITS.values()] if isinstance(it, Concept)]
+    for scheme, value, meaning in [
+        *((code.scheme_designator, code.value, code.meaning) for code in published),
+        *((concept.scheme, concept.value, concept.meaning) for concept in ours),
+    ]:
+        known.setdefault((scheme, value), set()).add(meaning.casefold())
+    return {code: frozenset(words) for code, words in known.items()}
 
 
 def code_item(concept: Concept) -> Dataset:

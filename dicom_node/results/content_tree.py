@@ -57,10 +57,12 @@ def meaning(item: Dataset) -> str:
     return str(item.ConceptNameCodeSequence[0].CodeMeaning)
 
 
+def code_of(item: Dataset) -> Concept:
+    """Read an item of a code sequence; what is missing is empty."""
+    value = item.get("CodeValue") or item.get("LongCodeValue") or item.get("URNCodeValue") or ""
+    return Concept(str(value), str(item.get("CodingSchemeDesignator", "")), str(item.get("CodeMeaning", "")))
+
+
 def _first(ds: Dataset, keyword: str) -> Concept | None:
     codes = ds.get(keyword)
-    if not codes:
-        return None
-    code = codes[0]
-    value = code.get("CodeValue") or code.get("LongCodeValue") or code.get("URNCodeValue") or ""
-    return Concept(str(value), str(code.get("CodingSchemeDesignator", "")), str(code.get("CodeMeaning", "")))
+    return code_of(codes[0]) if codes else None

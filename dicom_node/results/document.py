@@ -30,7 +30,11 @@ _OFFSET = re.compile(r"[+-](0\d|1[0-4])[0-5]\d$")
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One series of results: a series holds one kind of object of one version."""
+    """One series of results: a series holds one kind of object of one version.
+
+    A viewer may open the last report or segmentation of a series and never show the others (OHIF 3.13), so each of
+    those is a series of its own, named by ``part``.
+    """
 
     kind: str
     sop_class_uid: str
@@ -38,11 +42,14 @@ class Series:
     modality: str
     description: str
     mark: str = ""  #: of the profile it is written for
+    part: str = ""
 
     @classmethod
-    def of(cls, profile: Profile, kind: ObjectKind, sop_class_uid: str, modality: str, description: str) -> Series:
-        """Give the series of a kind as a profile wants it."""
-        return cls(kind, sop_class_uid, profile.series_number(kind), modality, description, profile.mark)
+    def of(
+        cls, profile: Profile, kind: ObjectKind, sop_class_uid: str, modality: str, description: str, *, part: str = ""
+    ) -> Series:
+        """Give the series of a kind, or of one object of a kind, as a profile wants it."""
+        return cls(kind, sop_class_uid, profile.series_number(kind), modality, description, profile.mark, part)
 
     @property
     def _marks(self) -> list[str]:
@@ -50,7 +57,8 @@ class Series:
 
     def uid(self, analysis: StudyAnalysis, node: NodeIdentity) -> str:
         """Derive the Series Instance UID."""
-        return node.uid("series", analysis.study_instance_uid, str(analysis.version), self.kind, *self._marks)
+        parts = [self.part] if self.part else []
+        return node.uid("series", analysis.study_instance_uid, str(analysis.version), self.kind, *parts, *self._marks)
 
     def instance_uid(self, about: str, analysis: StudyAnalysis, node: NodeIdentity) -> str:
         """Derive the SOP Instance UID of what says ``about`` this, by these models."""

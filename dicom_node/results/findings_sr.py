@@ -19,7 +19,7 @@ from dicom_node.profile import SR_CLASSES, ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.document import Series
 from dicom_node.results.evidence import is_picture, stand_in
-from dicom_node.results.groups import GroupWriter, coded
+from dicom_node.results.groups import GroupWriter, coded, has_no_region
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.public_codes import say_in_words
 from dicom_node.results.report import DISCLAIMER, Predecessor, fetus_id, new_report, observer, why_this_fetus
@@ -80,6 +80,7 @@ def build_report(
         *(group for finding in subject.findings if (group := writer.of_finding(finding)) is not None),
         *(writer.not_analysed(items) for items in _by_reason(subject.not_analysed)),
     ]
+    groups.sort(key=has_no_region)
     content = MeasurementReport(
         observation_context=_observation_context(subject, analysis, node),
         procedure_reported=coded(codes.IMAGING_PROCEDURE),
@@ -89,7 +90,8 @@ def build_report(
     if not profile.private_codes:
         say_in_words(content)
     captures = [capture for _, capture in explanations]
-    series = Series.of(profile, KIND, SR_CLASSES[profile.sr_class], "SR", DESCRIPTION)
+    part = "" if subject.name == "fetus" else subject.name
+    series = Series.of(profile, KIND, SR_CLASSES[profile.sr_class], "SR", DESCRIPTION, part=part)
     ds = new_report(
         series, content, analysis, headers, node, about=subject.name, previous=previous, also_in_evidence=captures
     )

@@ -11,17 +11,21 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal
 
 import pydicom
 from pydicom import Dataset
 from pydicom.uid import UID
 
 from dicom_node.errors import NonConformantObject
+from dicom_node.profile import ObjectKind
 from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
-from dicom_node.results.content_tree import children, content, is_named, items, meaning
+from dicom_node.results.content_tree import children, code_of, content, is_named, items, meaning, unit_of
 from dicom_node.results.evidence import INHERITED, needs_frame_numbers, size_px, why_frames_are_wrong
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
+#: What has rules of its own: each kind of object, and the capture that is drawn from nothing and lies over no frame.
+Held = ObjectKind | Literal["summary_page"]
 
 _TYPE_2_COMMON = (
     "PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName",
@@ -62,80 +66,20 @@ _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
 _REASONS_SHOWN = 5
 
 
-def check_report(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a TID 1500 report against the rules above.
+def check(kind: Held, part10: bytes, headers: Sequence[Dataset]) -> None:
+    """Hold an object to the rules of its kind.
 
-    :param headers: of all instances of the study that the report may speak of.
+    :param part10: the object as it would be sent.
+    :param headers: of all instances of the study that it may speak of.
     :raises NonConformantObject: with the reasons.
     """
-    _check(part10, headers, _REPORT_RULES)
-
-
-def check_biometry(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a TID 5000 report against its template, of which no public validator knows more than the value types.
-
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _BIOMETRY_RULES)
-
-
-def check_capture(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a secondary capture that lies over one frame.
-
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _CAPTURE_RULES)
-
-
-def check_page(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a secondary capture that is drawn from nothing: it has a geometry of its own.
-
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _PAGE_RULES)
-
-
-def check_cine(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a multi-frame secondary capture that lies over the frames of a cine.
-
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _CINE_RULES)
-
-
-def check_segmentation(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a segmentation.
-
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _SEGMENTATION_RULES)
-
-
-def check_presentation_state(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a colour or grey-scale softcopy presentation state.
-
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _PRESENTATION_RULES)
-
-
-def check_key_object(part10: bytes, headers: Sequence[Dataset]) -> None:
-    """Check a key object selection.
-
-    :param headers: of all objects of the study that it may select.
-    :raises NonConformantObject: with the reasons.
-    """
-    _check(part10, headers, _KEY_OBJECT_RULES)
-
-
-def _check(part10: bytes, headers: Sequence[Dataset], rules: Sequence[Rule]) -> None:
     sources = {str(header.SOPInstanceUID): header for header in headers}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # oddities that were taken over from the scanner
             ds = pydicom.dcmread(io.BytesIO(part10))
             ds.decode()
-            reasons = [reason for rule in rules for reason in rule(ds, sources)]
+            reasons = [reason for rule in _RULES[kind] for reason in rule(ds, sources)]
     except Exception as error:
         raise NonConformantObject(f"the object cannot be read back: {type(error).__name__}: {error}") from error
     if reasons:
@@ -191,6 +135,16 @@ def _codes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[s
             yield f"the private coding scheme {scheme} is not declared"
 
 
+def _meanings_are_those_of_the_codes(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that no code that we know is called something else: no validator compares the two."""
+    for item in items(_without_inherited(ds)):
+        if "CodeMeaning" not in item:
+            continue
+        said, known = code_of(item), codes.meanings()
+        if said.meaning.casefold() not in known.get((said.scheme, said.value), {said.meaning.casefold()}):
+            yield f"{said.scheme} {said.value} does not mean {said.meaning}"
+
+
 def _never_verified(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     if ds.get("VerificationFlag") != "UNVERIFIED" or ds.get("PreliminaryFlag") != "PRELIMINARY":
         yield "a report of an algorithm must be PRELIMINARY and UNVERIFIED"
@@ -198,8 +152,7 @@ def _never_verified(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
 
 def _root_is_tid_1500(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check the mandatory rows of TID 1500, 1001, 1004 and 1008."""
-    templates = [str(item.TemplateIdentifier) for item in ds.get("ContentTemplateSequence", [])]
-    if not is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or templates != ["1500"]:
+    if not is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or _templates(ds) != ["1500"]:
         yield "the root is not TID 1500"
     mandatory = (codes.LANGUAGE, codes.OBSERVER_TYPE, codes.DEVICE_OBSERVER_UID, codes.PROCEDURE_REPORTED)
     for concept in (*mandatory, codes.IMAGING_MEASUREMENTS):
@@ -209,6 +162,14 @@ def _root_is_tid_1500(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[
         yield "the fetus has no Subject ID"
     if not _groups(ds):
         yield "the report has no measurement group"
+
+
+def _groups_are_of_their_template(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that a group with a region is of TID 1410, and any other of TID 1501."""
+    for group in _groups(ds):
+        due = ["1410" if any(content(group, "SCOORD")) else "1501"]
+        if _templates(group) != due:
+            yield f"a measurement group is of TID {', '.join(_templates(group)) or 'none'} instead of {due[0]}"
 
 
 def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -228,10 +189,9 @@ def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterato
 
 def _numbers_have_units(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     for item in content(ds, "NUM"):
-        for measured in item.MeasuredValueSequence:
-            unit = measured.MeasurementUnitsCodeSequence[0].CodingSchemeDesignator
-            if unit != "UCUM" or not math.isfinite(float(measured.NumericValue)):
-                yield f"{meaning(item)} has no finite value with a unit"
+        unit = unit_of(item)
+        if unit is None or unit.scheme != "UCUM" or not math.isfinite(item.MeasuredValueSequence[0].NumericValue):
+            yield f"{meaning(item)} has no finite value with a unit"
 
 
 def _references_are_in_evidence(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -275,49 +235,32 @@ def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> I
             yield "a shape reaches outside its image"
 
 
-_COMMON_RULES: tuple[Rule, ...] = (_uids_are_valid, _is_of_the_study, _codes_are_whole)
-_REPORT_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_REPORT, _TYPE_2_REPORT),
-    *_COMMON_RULES,
-    _never_verified,
-    _root_is_tid_1500,
-    _groups_are_tracked,
-    _numbers_have_units,
-    _references_are_in_evidence,
-    _shapes_lie_on_their_frame,
-)
-_BIOMETRY_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_REPORT, _TYPE_2_REPORT),
-    *_COMMON_RULES,
-    _never_verified,
-    *tid_5000.RULES,
-    _numbers_have_units,
-    _references_are_in_evidence,
-    _shapes_lie_on_their_frame,
-)
-_PAGE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_COMMON_RULES, *picture_rules.PAGE)
-_CAPTURE_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE),
-    *_COMMON_RULES,
-    *picture_rules.CAPTURE,
-)
-_CINE_RULES: tuple[Rule, ...] = (_present(_TYPE_1_CINE, _TYPE_2_CAPTURE), *_COMMON_RULES, *picture_rules.CINE)
-_SEGMENTATION_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_SEGMENTATION, _TYPE_2_COMMON),
-    *_COMMON_RULES,
-    *annotation_rules.SEGMENTATION,
-)
-_PRESENTATION_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_PRESENTATION, _TYPE_2_COMMON),
-    *_COMMON_RULES,
-    *annotation_rules.PRESENTATION_STATE,
-)
-_KEY_OBJECT_RULES: tuple[Rule, ...] = (
-    _present(_TYPE_1_KEY_OBJECT, _TYPE_2_COMMON),
-    *_COMMON_RULES,
-    *annotation_rules.KEY_OBJECT,
-    _references_are_in_evidence,
-)
+_COMMON: tuple[Rule, ...] = (_uids_are_valid, _is_of_the_study, _codes_are_whole, _meanings_are_those_of_the_codes)
+_REPORT: tuple[Rule, ...] = (_present(_TYPE_1_REPORT, _TYPE_2_REPORT), *_COMMON, _never_verified)
+_MEASURED: tuple[Rule, ...] = (_numbers_have_units, _references_are_in_evidence, _shapes_lie_on_their_frame)
+_RULES: Mapping[Held, tuple[Rule, ...]] = {
+    "findings_sr": (*_REPORT, _root_is_tid_1500, _groups_are_of_their_template, _groups_are_tracked, *_MEASURED),
+    "biometry_sr": (*_REPORT, *tid_5000.RULES, *_MEASURED),
+    "summary_page": (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.PAGE),
+    "secondary_capture": (_present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.CAPTURE),
+    "cine_capture": (_present(_TYPE_1_CINE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.CINE),
+    "segmentation": (
+        _present(_TYPE_1_SEGMENTATION, _TYPE_2_COMMON),
+        *_COMMON,
+        *annotation_rules.SEGMENTATION,
+    ),
+    "presentation_state": (
+        _present(_TYPE_1_PRESENTATION, _TYPE_2_COMMON),
+        *_COMMON,
+        *annotation_rules.PRESENTATION_STATE,
+    ),
+    "key_object": (
+        _present(_TYPE_1_KEY_OBJECT, _TYPE_2_COMMON),
+        *_COMMON,
+        *annotation_rules.KEY_OBJECT,
+        _references_are_in_evidence,
+    ),
+}
 
 
 def _without_inherited(ds: Dataset) -> Dataset:
@@ -333,3 +276,7 @@ def _groups(ds: Dataset) -> list[Dataset]:
         for measurements in children(ds, codes.IMAGING_MEASUREMENTS)
         for group in children(measurements, codes.MEASUREMENT_GROUP)
     ]
+
+
+def _templates(container: Dataset) -> list[str]:
+    return [str(item.TemplateIdentifier) for item in container.get("ContentTemplateSequence", [])]

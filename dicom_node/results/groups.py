@@ -37,6 +37,7 @@ from dicom_node.domain.scanner_report import Difference, ScannerReport, differen
 from dicom_node.errors import NonConformantObject
 from dicom_node.results import codes
 from dicom_node.results.identity import NodeIdentity
+from dicom_node.results.render import outline
 from dicom_node.results.tracking import tracking_uid, where_of
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
@@ -76,7 +77,7 @@ class GroupWriter:
                 return None
 
     def summary(self, outcome: Concept, comments: Sequence[str], about: str) -> Group:
-        """Say how the run went; the first group of a report, and the only one when there is nothing else to say."""
+        """Say how the run went; a group of every report, and the only one when there is nothing else to say."""
         group = MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking("AI run", "summary", about, ""),
             qualitative_evaluations=[QualitativeEvaluation(coded(codes.RUN_SUMMARY), coded(outcome))],
@@ -123,6 +124,7 @@ class GroupWriter:
             referenced_region=self._region(finding.frame, finding.contour.kind, finding.contour.points_px),
             finding_category=coded(codes.ANATOMICAL_STRUCTURE),
             finding_type=coded(finding.structure),
+            finding_sites=[FindingSite(coded(finding.structure))],
             algorithm_id=self._algorithm(finding.task),
             measurements=[_certainty(finding.score)],
         )
@@ -130,7 +132,7 @@ class GroupWriter:
     def _measurement(self, finding: found.Measurement) -> Group:
         group = PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking_of(finding),
-            referenced_region=self._region(finding.frame, finding.graphic.kind, finding.graphic.points_px),
+            referenced_region=self._region(finding.frame, "polyline", self._line_of(finding)),
             finding_sites=[FindingSite(coded(finding.site))],
             algorithm_id=self._algorithm(finding.task),
             measurements=[
@@ -198,7 +200,18 @@ class GroupWriter:
                 f"a finding speaks of instance {frame.sop_instance_uid}, which is not in evidence"
             ) from None
 
-    def _region(self, frame: FrameReference, kind: str, points_px: found.Points) -> ImageRegion:
+    def _line_of(self, finding: found.Measurement) -> Sequence[Sequence[float]]:
+        """Give a measured shape as a line: OHIF 3.13 draws no ellipse with oblique axes, and then not its value either.
+
+        The biometry report keeps the ellipse.
+        """
+        if finding.graphic.kind == "polyline":
+            return finding.graphic.points_px
+        image = self._image(finding.frame)
+        line = np.clip(outline(finding), 0, (image.Columns, image.Rows))
+        return [*line[:-1].tolist(), line[0].tolist()]
+
+    def _region(self, frame: FrameReference, kind: str, points_px: Sequence[Sequence[float]]) -> ImageRegion:
         """Draw a shape on a frame (SCOORD, PS3.3 C.18.6)."""
         image = self._image(frame)
         source = SourceImageForRegion.from_source_image(image, [frame.frame_number] if frame.frame_number else None)
@@ -229,6 +242,15 @@ def identified(algorithm: Algorithm) -> AlgorithmIdentification:
         family=coded(codes.ARTIFICIAL_INTELLIGENCE),
         parameters=[f"task={algorithm.task}", f"weights_sha256={algorithm.weights_sha256}"],
     )
+
+
+def has_no_region(group: Group) -> bool:
+    """Tell whether a group speaks of no region of a picture.
+
+    Those with a region come first in a report: viewers open it at its first group, and show nothing where that has no
+    picture. The order has no meaning otherwise (TID 1500: Order Non-Significant).
+    """
+    return not isinstance(group, PlanarROIMeasurementsAndQualitativeEvaluations)
 
 
 def coded(concept: Concept) -> CodedConcept:

@@ -12,9 +12,10 @@ from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, Se
 from highdicom.seg import Segmentation as SegmentationObject
 from pydicom import Dataset
 from pydicom.uid import UID
+from pydicom.valuerep import DS
 
 from dicom_node.domain.finding import Segmentation
-from dicom_node.domain.frame import FrameReference
+from dicom_node.domain.frame import Calibration, FrameReference, Region
 from dicom_node.domain.result import Algorithm, StudyAnalysis
 from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
@@ -48,6 +49,7 @@ def build_segmentation(
     number: int,
     header: Dataset,
     *,
+    calibration: Calibration | None,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -55,9 +57,12 @@ def build_segmentation(
     """Build the segmentation of one picture.
 
     :param header: of the instance that the picture is from.
+    :param calibration: of the picture, where it was decoded.
     """
-    series = Series.of(profile, KIND, SOP_CLASS_UID, "SEG", DESCRIPTION)
-    ds = new_object(series, f"{frame.sop_instance_uid}/{frame.frame_number}", header, analysis, node)
+    picture = f"{frame.sop_instance_uid}/{frame.frame_number}"
+    names = ", ".join(_said(it) for it in outlines)
+    series = Series.of(profile, KIND, SOP_CLASS_UID, "SEG", f"AI outline of {names}, not verified"[:64], part=picture)
+    ds = new_object(series, picture, header, analysis, node)
     ds.InstanceNumber = number
     algorithms = {algorithm.task: algorithm for algorithm in analysis.algorithms}
     still = as_still(header)
@@ -83,6 +88,8 @@ def build_segmentation(
     ds.PatientOrientation = None
     take_over(ds, made, header)
     _name_dimensions(ds, node)
+    if (region := _scale_of(outlines, calibration)) is not None:
+        _lay_on_source(ds, region)
     restore(ds, frame)
     return ds
 
@@ -104,7 +111,7 @@ def _described(
     algorithm = algorithms[outline.task]
     return SegmentDescription(
         segment_number=number,
-        segment_label=outline.name.replace("_", " "),
+        segment_label=_said(outline),
         segmented_property_category=coded(codes.ANATOMICAL_STRUCTURE),
         segmented_property_type=coded(outline.structure),
         algorithm_type=SegmentAlgorithmTypeValues.AUTOMATIC,
@@ -119,8 +126,38 @@ def _described(
     )
 
 
+def _said(outline: Segmentation) -> str:
+    return outline.name.replace("_", " ")
+
+
 def _name_dimensions(ds: Dataset, node: NodeIdentity) -> None:
     """Derive the Dimension Organization UID as all of ours: highdicom draws it by lot."""
     uid = UID(node.uid("dimensions", ds.SOPInstanceUID))
     for item in (*ds.DimensionOrganizationSequence, *ds.DimensionIndexSequence):
         item.DimensionOrganizationUID = uid
+
+
+def _scale_of(outlines: Sequence[Segmentation], calibration: Calibration | None) -> Region | None:
+    """Give the one calibrated region that holds every outline."""
+    if calibration is None:
+        return None
+    holding = {calibration.region_for(np.array(it.contour.points_px)) for it in outlines}
+    only = holding.pop()
+    return only if isinstance(only, Region) and not holding else None
+
+
+def _lay_on_source(ds: Dataset, region: Region) -> None:
+    """Say how large a pixel is, and that rows and columns are those of the source.
+
+    Viewers want to read both before they show a mask (OHIF 3.13). How thick the picture is, nobody knows, but 0 is not
+    allowed: one pixel. It has no place in the patient either: the orientation is the one that viewers assume of such
+    pictures, and without Frame of Reference and position nothing can be located by it.
+    """
+    height, width = (DS(mm, auto_format=True) for mm in (region.mm_per_px_y, region.mm_per_px_x))
+    measures, orientation = Dataset(), Dataset()
+    measures.PixelSpacing = [height, width]
+    measures.SliceThickness = height
+    orientation.ImageOrientationPatient = [1, 0, 0, 0, 1, 0]
+    (shared,) = ds.SharedFunctionalGroupsSequence
+    shared.PixelMeasuresSequence = [measures]
+    shared.PlaneOrientationSequence = [orientation]

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 import yaml
+from torch import Tensor
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import MANIFEST, Manifest, sha256_of
@@ -30,14 +31,18 @@ def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Pa
     if trained != wanted:
         raise BadInput(f"{checkpoint} is of {' '.join(trained)}, not of {' '.join(wanted)}")
     folder = models_dir / recipe.task
-    prefix = "module."
-    numbers = {key.removeprefix(prefix): value for key, value in state["average"].items() if key.startswith(prefix)}
     weights = Manifest.read(folder).weights_path(recipe.network)
-    save_weights(numbers, weights)
+    save_weights(recipe.finished(averaged(state), checkpoint), weights)
     seen = {e.picture.group for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"}
     weights.with_suffix(SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
     write_hash(folder, recipe.network)
     return weights
+
+
+def averaged(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Give the averaged weights of a checkpoint under the network's own names."""
+    prefix = "module."
+    return {key.removeprefix(prefix): value for key, value in state["average"].items() if key.startswith(prefix)}
 
 
 def write_hash(folder: Path, network: str) -> None:
@@ -48,7 +53,7 @@ def write_hash(folder: Path, network: str) -> None:
     path = folder / MANIFEST
     hashed = sha256_of(Manifest.read(folder).weights_path(network))
     text = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(rf'(?m)(^  {network}:\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text), encoding="utf-8")
+    path.write_text(re.sub(rf'(?m)(^  {network}:[^\n]*\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text), encoding="utf-8")
     Manifest.read(folder).check_weights()
 
 

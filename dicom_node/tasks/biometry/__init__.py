@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from dicom_node.domain.finding import Finding, Graphic, Measurement, NotAssessable, Segmentation
 from dicom_node.domain.frame import Frame
@@ -21,13 +21,14 @@ from dicom_node.tasks.biometry.gate import GATE, Gate
 from dicom_node.tasks.biometry.geometry import (
     Array,
     Ellipse,
+    Likely,
     Mask,
     distance,
-    ellipse_of_moments,
-    largest_piece,
+    ellipse_of_map,
     near,
     outline_of,
     shaft_ends,
+    whole_piece,
 )
 
 if TYPE_CHECKING:
@@ -56,12 +57,23 @@ def load(manifest: Manifest, device: str) -> Task:
     return Biometry(manifest, net, device)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the network says of a frame: ``maps`` (looks, regions, height, width) of probabilities, and the region."""
+
+    maps: Likely
+    region: str
+
+
 class Biometry:
     """Measures what the gate recognised: HC, BPD and OFD of a brain plane, AC of an abdomen, FL of a femur.
 
     An ellipse runs along the outer edge of the skull or skin (outer to outer, as in HC18), its axes are OFD and BPD;
     HC or AC is pi / 2 times the sum of both axes, as Hadlock and the labels have it. FL is the distance between the
     ends of the ossified shaft.
+
+    A frame is looked at twice, the second time at its mirror image: both maps are averaged, and where they disagree
+    the quality gate gives no number.
     """
 
     name = "biometry"
@@ -82,45 +94,58 @@ class Biometry:
         """Measure frames, in order."""
         findings: list[Finding] = []
         for batch in batches(frames, BATCH):
-            for frame, masks, region in zip(batch, *self._predictions(batch), strict=True):
-                findings += self._findings(frame, masks, self._regions[int(region.argmax())])
+            for frame, seen in zip(batch, self.look(batch), strict=True):
+                findings += self.read(frame, seen)
         return findings
 
-    def regions(self, frames: Sequence[Frame]) -> list[str]:
-        """Say which region each frame shows to the segmentation, whatever the gate said."""
-        return [self._regions[int(scores.argmax())] for scores in self._predictions(frames)[1]]
+    def look(self, frames: Sequence[Frame]) -> list[Seen]:
+        """Look at frames, and at the mirror image of each, whatever the gate said; its maps are turned back."""
+        import torch  # noqa: PLC0415
+
+        grey = np.stack(
+            [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
+        )
+        once = torch.from_numpy(normalised(grey))[:, None].to(self._device)
+        with torch.inference_mode():
+            masks, region = self._net(once)
+            mirrored, mirrored_region = self._net(once.flip(-1))
+            maps = torch.stack([masks, mirrored.flip(-1)], dim=1).sigmoid().float().cpu().numpy()
+            regions = (region.softmax(-1) + mirrored_region.softmax(-1)).argmax(-1).tolist()
+        return [Seen(each, self._regions[number]) for each, number in zip(maps, regions, strict=True)]
 
     def with_gate(self, gate: Gate) -> Biometry:
         """Give the same task with another quality gate, to learn what this one stops."""
         return Biometry(self._manifest, self._net, self._device, gate)
 
-    def _findings(self, frame: Frame, masks: npt.NDArray[np.float32], seen: str) -> list[Finding]:
-        """Read one frame's masks (regions, height, width; probabilities)."""
+    def read(self, frame: Frame, seen: Seen) -> list[Finding]:
+        """Measure a frame by what was seen in it."""
         plane = frame.plane or ""
         region = REGION_OF_PLANE[plane]
         first = MEASURED[region][0]
-        fault = self._gate.fault_of_region(plane, region, seen)
-        if fault:
-            return [NotAssessable(self.name, frame.reference, first, fault)]
+        of_region = seen.maps[:, self._regions.index(region)]
+        likely = of_region.mean(axis=0)
         fit = Letterbox.fit(frame.pixels.shape, *self._size)
-        likely = masks[self._regions.index(region)]
-        fine = cv2.resize(likely, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR)
-        mask = largest_piece(np.asarray(fine > 0.5, dtype=np.uint8))  # noqa: PLR2004 - more likely than not
-        fault = self._gate.fault(mask, fine, region, fit)
+        fine = np.asarray(cv2.resize(likely, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
+        mask = whole_piece(fine)
+        fault = (
+            self._gate.fault_of_region(plane, region, seen.region)
+            or self._gate.fault(mask, fine, region, fit)
+            or self._gate.fault_of_looks(of_region, region)
+        )
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
         outline = self._segmentation(
             frame, region, fit.to_picture(outline_of(mask) / FINE), float(fine[mask == 1].mean())
         )
-        likely = likely * near(mask, NEAR_PX * FINE)[FINE // 2 :: FINE, FINE // 2 :: FINE]
-        measure = self._femur if region == "femur" else self._ellipse
-        return [outline, *measure(frame, region, fit, mask, likely)]
+        close = near(mask, NEAR_PX * FINE)
+        if region == "femur":
+            return [outline, *self._femur(frame, region, fit, mask, fine * close)]
+        coarse = close[FINE // 2 :: FINE, FINE // 2 :: FINE]
+        return [outline, *self._ellipse(frame, region, fit, mask, likely * coarse)]
 
-    def _ellipse(
-        self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: npt.NDArray[np.float32]
-    ) -> list[Finding]:
+    def _ellipse(self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: Likely) -> list[Finding]:
         first = MEASURED[region][0]
-        found = ellipse_of_moments(likely)
+        found = ellipse_of_map(likely)
         fault = self._gate.fault_of_ellipse(mask, found.scaled((FINE, FINE)), region)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
@@ -138,14 +163,12 @@ class Biometry:
                 findings.append(self._measurement(frame, name, 2 * true.lengths[axis], line, qualifier))
         return findings
 
-    def _femur(
-        self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: npt.NDArray[np.float32]
-    ) -> list[Finding]:
+    def _femur(self, frame: Frame, region: str, fit: Letterbox, mask: Mask, fine: Likely) -> list[Finding]:
         first = MEASURED[region][0]
         fault = self._gate.fault_of_shaft(mask)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
-        ends = _inside(frame, fit.to_picture(shaft_ends(likely)))
+        ends = _inside(frame, fit.to_picture(shaft_ends(fine) / FINE))
         scale, qualifier = _scale(frame, ends)
         return [self._measurement(frame, first, distance(ends, scale), Graphic("polyline", _points(ends)), qualifier)]
 
@@ -169,17 +192,6 @@ class Biometry:
         concept = self._manifest.output(region).concept
         closed = _inside(frame, np.concatenate([outline, outline[:1]]))
         return Segmentation(self.name, frame.reference, region, concept, Graphic("polyline", _points(closed)), score)
-
-    def _predictions(self, frames: Sequence[Frame]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Give mask probabilities (frames, regions, height, width) and region scores (frames, regions)."""
-        import torch  # noqa: PLC0415
-
-        grey = np.stack(
-            [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
-        )
-        with torch.inference_mode():
-            masks, region = self._net(torch.from_numpy(normalised(grey))[:, None].to(self._device))
-            return masks.sigmoid().float().cpu().numpy(), region.float().cpu().numpy()
 
 
 def _scale(frame: Frame, points: Array) -> tuple[tuple[float, float], str | None]:

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
 from dicom_node.inference.letterbox import Letterbox
-from dicom_node.tasks.biometry.geometry import Ellipse, Mask, elongation, outline_of, overlap
+from dicom_node.tasks.biometry.geometry import Ellipse, Likely, Mask, agreement, elongation, outline_of, overlap
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +19,14 @@ class Gate:
         default_factory=lambda: {"head": 0.02, "abdomen": 0.02, "femur": 0.0015}
     )  #: of the picture's area
     maximum_at_border: float = 0.15  #: share of the outline that lies on the picture's border
-    minimum_overlap: float = 0.88  #: of the mask and its ellipse
-    minimum_elongation: float = 3.0  #: of a femur
-    minimum_confidence: float = 0.75  #: mean probability inside the mask
+    minimum_overlap: float = 0.9  #: of the mask and its ellipse
+    minimum_elongation: float = 6.0  #: of a femur
+    minimum_confidence: Mapping[str, float] = field(
+        default_factory=lambda: {"head": 0.9, "abdomen": 0.85, "femur": 0.9}
+    )  #: mean probability inside the mask
+    minimum_agreement: Mapping[str, float] = field(
+        default_factory=lambda: {"head": 0.95, "abdomen": 0.94, "femur": 0.86}
+    )  #: of the looks at the picture and at its mirror image
     same_region: bool = True  #: as the plane's, where the segmentation says which region it sees
 
     def fault_of_region(self, plane: str, region: str, seen: str) -> str | None:
@@ -31,7 +35,7 @@ class Gate:
             return f"the plane is {plane}, but the segmentation sees the {seen}"
         return None
 
-    def fault(self, mask: Mask, likely: npt.NDArray[np.float32], region: str, fit: Letterbox) -> str | None:
+    def fault(self, mask: Mask, likely: Likely, region: str, fit: Letterbox) -> str | None:
         """Say why a mask cannot be measured, or None.
 
         ``mask`` (0 or 1) and ``likely`` (probabilities) have the input's shape, each side a whole number of times.
@@ -42,12 +46,18 @@ class Gate:
         area = np.count_nonzero(mask)
         if not area or area < self.minimum_share[region] * (x1 - x0) * (y1 - y0):
             return f"no {region} was outlined"
-        if likely[mask == 1].mean() < self.minimum_confidence:
+        if likely[mask == 1].mean() < self.minimum_confidence[region]:
             return f"the outline of the {region} is uncertain"
         x, y = outline_of(mask).T
         at_border = (x < x0 + fine) | (x > x1 - fine) | (y < y0 + fine) | (y > y1 - fine)
         if at_border.mean() > self.maximum_at_border:
             return f"the {region} leaves the picture"
+        return None
+
+    def fault_of_looks(self, looks: Likely, region: str) -> str | None:
+        """Say why two maps of a region (2, height, width; probabilities) cannot be one outline, or None."""
+        if agreement(looks[0], looks[1]) < self.minimum_agreement[region]:
+            return f"two looks at the {region} disagree"
         return None
 
     def fault_of_ellipse(self, mask: Mask, ellipse: Ellipse, region: str) -> str | None:
@@ -62,5 +72,6 @@ class Gate:
 
 
 GATE = Gate()
+NOTHING = {"head": 0.0, "abdomen": 0.0, "femur": 0.0}
 #: Lets everything through that has a size at all: what errors there would be without the gate.
-OPEN = Gate({"head": 0.0, "abdomen": 0.0, "femur": 0.0}, 1.0, 0.0, 1.0, 0.0, same_region=False)
+OPEN = Gate(NOTHING, 1.0, 0.0, 1.0, NOTHING, NOTHING, same_region=False)

@@ -10,6 +10,10 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.uint8]
+Likely = npt.NDArray[np.float32]  #: a map of probabilities
+HALF = 0.5  #: more likely than not
+BRIDGES = (0.35, 0.2)  #: how likely the bridge between two pieces of one thing may be, tried in this order
+WHOLE = 0.95  #: of a thing's sure pixels are the whole thing: specks are not worth a bridge
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +84,28 @@ def ellipse_perimeter(a: float, b: float) -> float:
     return float(np.pi * (a + b) * (1.0 + 3.0 * h / (10.0 + np.sqrt(4.0 - 3.0 * h))))
 
 
-def largest_piece(mask: Mask) -> Mask:
-    """Keep the largest connected piece of a mask (rows, columns; 0 or 1). Nothing in, nothing out."""
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    if count == 1:
-        return mask
-    return np.asarray(labels == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax()), dtype=np.uint8)
+def whole_piece(likely: Likely) -> Mask:
+    """Outline one thing in a map of probabilities (rows, columns): a mask in one piece. Nothing likely, nothing out.
+
+    What is more likely than not may lie in several pieces: a bone breaks where its shadow or a neighbour dims it. They
+    are one thing when a less likely bridge joins them, and then the mask's level is lowered until it has the bridge
+    too. Of several things that of the most likely pixels is kept.
+    """
+    surely = likely > HALF
+    mask = _piece(likely > BRIDGES[-1], surely)
+    wanted = WHOLE * np.count_nonzero(surely & (mask == 1))
+    for level in (HALF, *BRIDGES):
+        piece = _piece((likely > level) & (mask == 1), surely)
+        if np.count_nonzero(surely & (piece == 1)) >= wanted:
+            return piece
+    return mask
+
+
+def _piece(candidates: npt.NDArray[np.bool_], surely: npt.NDArray[np.bool_]) -> Mask:
+    """Give the connected piece of candidates that has the most sure pixels."""
+    count, labels = cv2.connectedComponents(candidates.astype(np.uint8), connectivity=8)
+    sizes = np.bincount(labels[surely & candidates], minlength=count)
+    return np.asarray((labels == sizes.argmax()) & sizes.any(), dtype=np.uint8)
 
 
 def outline_of(mask: Mask) -> Array:
@@ -99,14 +119,17 @@ def near(mask: Mask, reach: int) -> Mask:
     return np.asarray(cv2.dilate(mask, np.ones((2 * reach + 1, 2 * reach + 1), dtype=np.uint8)))
 
 
-def ellipse_of_moments(likely: npt.NDArray[np.float32]) -> Ellipse:
-    """Give the ellipse with the centre and the second moments of a map of probabilities (height, width), not all zero.
+def ellipse_of_map(likely: Likely) -> Ellipse:
+    """Give the ellipse of a map of probabilities (height, width), not all zero: its centre, directions, ratio and area.
 
-    Each pixel of the edge counts by its probability, so that the size does not jump with a threshold, and no single
-    dent or bulge moves it much. A filled ellipse has a quarter of its squared semi-axes as variances.
+    Directions and ratio are those of the second moments, so that no single dent or bulge moves them much; each pixel of
+    the edge counts by its probability, so that the size does not jump with a threshold. The moments tell a size too (a
+    filled ellipse has a quarter of its squared semi-axes as variances), but of all shapes of an area the ellipse has
+    the least: what is ragged came out too large. So the size is that of the area.
     """
     centre, spread, directions = _moments(likely)
-    return Ellipse(centre, directions * 2.0 * spread)
+    area = float(likely.sum(dtype=np.float64))
+    return Ellipse(centre, directions * spread * np.sqrt(area / (np.pi * spread.prod())))
 
 
 def overlap(mask: Mask, ellipse: Ellipse) -> float:
@@ -116,17 +139,31 @@ def overlap(mask: Mask, ellipse: Ellipse) -> float:
     return float(np.count_nonzero(mask & drawn) / union) if union else 0.0
 
 
-def shaft_ends(likely: npt.NDArray[np.float32]) -> Array:
+def shaft_ends(likely: Likely) -> Array:
     """Give both ends (2, 2: x, y) of a thin bar in a map of probabilities (height, width), not all zero.
 
-    A bar of even thickness has a twelfth of its squared length as variance.
+    The bar is cut across in slices of one pixel; it ends where a slice holds half of what the slices of its middle do.
+    Its variance would tell its length too, but only of a bar of even thickness, and few bones are.
     """
     centre, spread, directions = _moments(likely)
-    along = directions[:, 0] * np.sqrt(3.0) * spread[0]
-    return np.stack([centre + along, centre - along])
+    y, x = np.nonzero(likely)
+    place = (np.stack([x, y], axis=1) + 0.5 - centre) @ directions[:, 0]
+    first = int(np.floor(place.min()))
+    slices = np.bincount((np.floor(place) - first).astype(np.int64), weights=likely[y, x])
+    starts = first + np.arange(len(slices))
+    middle = float(np.median(slices[(starts > -spread[0] - 1) & (starts < spread[0])]))
+    inside = np.flatnonzero(slices >= HALF * middle)
+    along = np.array([starts[inside[0]], starts[inside[-1]] + 1.0])
+    return np.asarray(centre + along[:, None] * directions[:, 0])
 
 
-def _moments(likely: npt.NDArray[np.float32]) -> tuple[Array, Array, Array]:
+def agreement(one: Likely, other: Likely) -> float:
+    """Dice of two maps of probabilities (height, width): 1 where they say the same, 0 where they have nothing alike."""
+    both = float(one.sum(dtype=np.float64) + other.sum(dtype=np.float64))
+    return 2.0 * float(np.minimum(one, other).sum(dtype=np.float64)) / both if both else 0.0
+
+
+def _moments(likely: Likely) -> tuple[Array, Array, Array]:
     """Give centre (2,), principal spreads (2,; larger first) and their directions (2, 2: columns)."""
     y, x = np.nonzero(likely)
     weight = likely[y, x].astype(np.float64)

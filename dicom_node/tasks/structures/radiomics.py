@@ -34,6 +34,7 @@ Box = tuple[float, float, float, float]
 Features = npt.NDArray[np.float64]
 
 AREA = 48 * 48  #: of the box, in pixels, when features are taken
+THINNEST_PX = 4.0  #: side of a box, at least: a line has no texture, and stretched to ``AREA`` no end
 MARGIN_PX = 8  #: around it: filters look beyond the region's edge
 BINS = 32
 SIGMA_PX = 2.0
@@ -134,7 +135,7 @@ def head_scale(boxes: Mapping[str, Box]) -> float:
 
 def box_patch(grey: Grey, box: Box) -> tuple[npt.NDArray[np.float64], float]:
     """Cut a box with its margin out of a picture, brought to ``AREA`` pixels, and give the scale that did it."""
-    x0, y0, x1, y1 = box
+    (x0, x1), (y0, y1) = _thick(box[0], box[2]), _thick(box[1], box[3])
     scale = float(np.sqrt(AREA / ((x1 - x0) * (y1 - y0))))
     width, height = (max(round((end - start) * scale), 3) for start, end in ((x0, x1), (y0, y1)))
     reach = int(np.ceil(MARGIN_PX / scale)) + 1
@@ -144,6 +145,12 @@ def box_patch(grey: Grey, box: Box) -> tuple[npt.NDArray[np.float64], float]:
     size = np.array([width, height]) + 2 * MARGIN_PX
     matrix = np.column_stack([np.eye(2) * scale, size / 2 - middle * scale])
     return warp(part, matrix, int(size[0]), int(size[1])).astype(np.float64), scale
+
+
+def _thick(start: float, end: float) -> tuple[float, float]:
+    """Widen a side that is too short, about its middle."""
+    missing = max(THINNEST_PX - (end - start), 0.0)
+    return start - missing / 2, end + missing / 2
 
 
 def _computed(kind: str, picture: Any, region: Any, names: Sequence[str]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from dicom_node.domain.finding import Classification, Finding, Measurement
 from dicom_node.domain.frame import Frame
 from dicom_node.errors import BadInput
 from dicom_node.inference.batching import batches
-from dicom_node.tasks.biometry import MEASURED, REGION_OF_PLANE, Biometry
+from dicom_node.tasks.biometry import MEASURED, REGION_OF_PLANE, Biometry, Seen
 from dicom_node.tasks.biometry.gate import OPEN
 from dicom_node.tasks.biometry.geometry import Ellipse, draw
 from dicom_node.tasks.planes import Planes
@@ -39,9 +39,8 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
     refusals: list[Case] = []
     for batch in batches(examples, BATCH):
         frames = [frame_of(example.picture, example.mm_per_px) for example in batch]
-        regions = task.regions(frames)
-        for example, frame, region in zip(batch, frames, regions, strict=True):
-            cases.append(_measured(example, frame, region, task, gate))
+        for example, frame, seen in zip(batch, frames, task.look(frames), strict=True):
+            cases.append(_measured(example, frame, seen, task, gate))
             if isinstance(example.shape, Ellipse) and example.region == "head":
                 refusals.append(_refusal("cut_head", example.picture.group, cut(frame, example.shape), task))
     try:
@@ -59,18 +58,18 @@ def cut(frame: Frame, head: Ellipse) -> Frame:
     return dataclasses.replace(frame, pixels=np.ascontiguousarray(frame.pixels[:, at:]))
 
 
-def _measured(example: BiometryExample, frame: Frame, region: str, task: Biometry, gate: Planes) -> Case:
+def _measured(example: BiometryExample, frame: Frame, seen: Seen, task: Biometry, gate: Planes) -> Case:
     """Measure a picture on the plane of its label with and without the quality gate, and behind the gate of planes."""
-    seen = frame.on_plane(PLANE_OF_REGION[example.region], 1.0)
-    findings = task.predict([seen])
+    on_plane = frame.on_plane(PLANE_OF_REGION[example.region], 1.0)
+    findings = task.read(on_plane, seen)
     plane = next(f.value_name for f in gate.predict([frame]) if isinstance(f, Classification) and f.name == "plane")
     return {
         "group": example.picture.group,
         "image": example.picture.path.name,
         "region": example.region,
-        "region_right": region == example.region,
+        "region_right": seen.region == example.region,
         "difference_mm": _value(findings, example.region) - example.value_mm,
-        "ungated_difference_mm": _value(task.with_gate(OPEN).predict([seen]), example.region) - example.value_mm,
+        "ungated_difference_mm": _value(task.with_gate(OPEN).read(on_plane, seen), example.region) - example.value_mm,
         "value_mm": example.value_mm,
         "dice": _dice(findings, example, frame),
         "on_plane": plane == PLANE_OF_REGION[example.region],
@@ -97,16 +96,17 @@ def _value(findings: Sequence[Finding], region: str) -> float:
 def _refusal_of_plane(example: PlaneExample, task: Biometry) -> Case:
     """Pretend in turn that a picture without any of the regions shows each."""
     frame = frame_of(example.picture)
-    answers = [_answered(task, frame.on_plane(plane, 1.0)) for plane in REGION_OF_PLANE]
+    (seen,) = task.look([frame])
+    answers = [_answered(task.read(frame.on_plane(plane, 1.0), seen)) for plane in REGION_OF_PLANE]
     return {"kind": "other_plane", "group": example.picture.group, "refused": 1.0 - float(np.mean(answers))}
 
 
 def _refusal(kind: str, group: str, frame: Frame, task: Biometry) -> Case:
-    return {"kind": kind, "group": group, "refused": float(not _answered(task, frame.on_plane("brain", 1.0)))}
+    return {"kind": kind, "group": group, "refused": float(not _answered(task.predict([frame.on_plane("brain", 1.0)])))}
 
 
-def _answered(task: Biometry, frame: Frame) -> bool:
-    return any(isinstance(finding, Measurement) for finding in task.predict([frame]))
+def _answered(findings: Sequence[Finding]) -> bool:
+    return any(isinstance(finding, Measurement) for finding in findings)
 
 
 def _refused(refusals: Sequence[Case]) -> Figures:

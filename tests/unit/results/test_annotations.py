@@ -17,12 +17,12 @@ from pydicom import Dataset
 
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Finding, Graphic, Segmentation
-from dicom_node.domain.frame import Calibration, Frame
+from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.domain.result import ResultObject, StudyAnalysis
 from dicom_node.errors import NonConformantObject
-from dicom_node.profile import SERIES_NUMBERS, Profile
+from dicom_node.profile import SERIES_NUMBERS, ObjectKind, Profile
 from dicom_node.results.build import QuarantinedObject, build_objects
-from dicom_node.results.gate import check_key_object, check_presentation_state, check_segmentation
+from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
 from dicom_node.results.segmentation import mask_of
@@ -42,9 +42,14 @@ SQUARE = ((40.0, 30.0), (80.0, 30.0), (80.0, 70.0), (40.0, 70.0))
 OVERLAPPING = ((60.0, 50.0), (100.0, 50.0), (100.0, 90.0), (60.0, 90.0))
 
 
-def built(findings: Sequence[Finding], header: Dataset = CINE, profile: Profile = EVERYTHING) -> dict[str, Dataset]:
+UNKNOWN = Calibration(reason="none")
+
+
+def built(
+    findings: Sequence[Finding], header: Dataset = CINE, profile: Profile = EVERYTHING, scale: Calibration = UNKNOWN
+) -> dict[str, Dataset]:
     frame = s.reference(header, FRAME.frame_number if "NumberOfFrames" in header else None)
-    pictures = {frame: Frame(frame, s.picture(), Calibration(reason="none"))}
+    pictures = {frame: Frame(frame, s.picture(), scale)}
     objects = {}
     for result in build_objects(s.analysis(findings), [header], pictures, NODE, profile=profile):
         assert isinstance(result, ResultObject), result
@@ -68,6 +73,28 @@ def test_a_segmentation_holds_each_outline_apart_even_where_they_overlap(tmp_pat
         assert abs(columns.min() - points[0][0]) <= 1
         assert abs(rows.max() + 1 - points[2][1]) <= 1
     assert masks[60, 70].all()
+
+
+def test_a_mask_has_the_scale_of_the_region_that_holds_it_or_none(tmp_path: Path) -> None:
+    region = Region(20, 10, 120, 100, mm_per_px_x=0.2, mm_per_px_y=0.25)
+    ds = built([outlined(*SQUARE)], scale=Calibration((region,)))["segmentation"]
+    (shared,) = ds.SharedFunctionalGroupsSequence
+    assert shared.PixelMeasuresSequence[0].PixelSpacing == [0.25, 0.2]
+    assert shared.PlaneOrientationSequence[0].ImageOrientationPatient == [1, 0, 0, 0, 1, 0]
+    masks = segread(s.write(ds, tmp_path / "seg.dcm")).get_pixels_by_source_frame(FRAME.sop_instance_uid, [2])
+    assert masks[0, 50, 60, 0]
+    reaching_out = outlined((5.0, 30.0), (80.0, 30.0), (80.0, 70.0))
+    for findings in ([reaching_out], [outlined(*SQUARE), reaching_out]):
+        ds = built(findings, scale=Calibration((region,)))["segmentation"]
+        assert "PixelMeasuresSequence" not in ds.SharedFunctionalGroupsSequence[0]
+
+
+def test_every_mask_is_a_series_of_its_own_because_viewers_open_one_of_a_series() -> None:
+    frames = [s.reference(CINE, number) for number in (1, 2)]
+    pictures = {frame: Frame(frame, s.picture(), UNKNOWN) for frame in frames}
+    findings = [Segmentation("biometry", it, "head", s.HEAD, outlined(*SQUARE).contour, 0.9) for it in frames]
+    made = build_objects(s.analysis(findings), [CINE], pictures, NODE, profile=EVERYTHING)
+    assert len({it.series_instance_uid for it in made if it.kind == "segmentation"}) == 2
 
 
 def test_a_segment_is_tracked_by_the_name_that_the_report_uses() -> None:
@@ -166,8 +193,7 @@ def test_an_empty_outline_costs_the_segmentation_alone() -> None:
     assert "is empty" in result.reason
 
 
-Check = Callable[[bytes, Sequence[Dataset]], None]
-FAULTS: dict[str, tuple[str, Callable[[Dataset], object], str]] = {
+FAULTS: dict[str, tuple[ObjectKind, Callable[[Dataset], object], str]] = {
     "mask without frame": (
         "segmentation",
         lambda ds: ds.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence[0].pop(
@@ -212,11 +238,6 @@ FAULTS: dict[str, tuple[str, Callable[[Dataset], object], str]] = {
         "1.2.3 is not in",
     ),
 }  # fmt: skip
-CHECKS: dict[str, Check] = {
-    "segmentation": check_segmentation,
-    "presentation_state": check_presentation_state,
-    "key_object": check_key_object,
-}
 
 
 @pytest.fixture(scope="module")
@@ -230,13 +251,13 @@ def test_a_faulty_one_is_held_back(fault: str, sound: tuple[dict[str, Dataset], 
     kind, spoil, reason = FAULTS[fault]
     objects, study = sound
     whole = s.write(objects[kind], tmp_path / "whole.dcm")
-    CHECKS[kind](whole.read_bytes(), study)
+    check(kind, whole.read_bytes(), study)
     ds = pydicom.dcmread(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         spoil(ds)
     with pytest.raises(NonConformantObject, match=reason):
-        CHECKS[kind](s.write(ds, tmp_path / "spoilt.dcm").read_bytes(), study)
+        check(kind, s.write(ds, tmp_path / "spoilt.dcm").read_bytes(), study)
 
 
 def test_an_analysis_is_not_changed_by_building() -> None:

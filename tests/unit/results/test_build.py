@@ -14,6 +14,7 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
+from dicom_node.domain.finding import Classification, Graphic, Measurement
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.result import Algorithm, NotAnalysed, ResultObject
 from dicom_node.results import codes
@@ -117,6 +118,36 @@ def test_a_new_version_names_the_reports_that_it_replaces() -> None:
     series = report.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
     assert series.SeriesInstanceUID == "2.25.2"
     assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == "2.25.1"
+
+
+def test_a_report_begins_with_what_has_a_region_where_viewers_open_it() -> None:
+    content = build(analysis=s.analysis([*s.anomaly(FRAME), *in_pixels(FRAME)]))[0].ContentSequence
+    (measurements,) = (item for item in content if item.ConceptNameCodeSequence[0].CodeValue == "126010")
+    has_region = [
+        any(item.ValueType == "SCOORD" for item in group.ContentSequence) for group in measurements.ContentSequence
+    ]
+    assert True in has_region
+    assert False in has_region
+    assert has_region == sorted(has_region, reverse=True)
+
+
+def test_the_reports_of_fetus_and_mother_are_series_of_their_own_because_viewers_open_one_of_a_series() -> None:
+    shows_cervix = Classification("planes", (FRAME,), "plane", s.IMAGE_VIEW, s.CERVIX, "cervix", ((s.CERVIX, 1.0),))
+    reports = [ds for ds in build(analysis=s.analysis([shows_cervix])) if ds.Modality == "SR"]
+    assert len({ds.SeriesInstanceUID for ds in reports}) == len(reports) == 2
+
+
+def test_a_measured_ellipse_is_a_line_in_the_report_of_findings_and_stays_inside_its_image() -> None:
+    ends = ((10.0, 4.0), (150.0, 116.0), (112.0, 4.0), (48.0, 116.0))
+    oblique = Measurement(
+        "biometry", FRAME, "HC", s.HEAD_CIRCUMFERENCE, 400.0, "{pixels}", Graphic("ellipse", ends), s.HEAD
+    )
+    (shape,) = (item for item in build(analysis=s.analysis([oblique]))[0].iterall() if item.keyword == "GraphicData")
+    points = np.array(shape.value).reshape(-1, 2)
+    assert (points[0] == points[-1]).all()
+    assert (points.min(axis=0) >= 0).all()
+    assert (points.max(axis=0) <= (160, 120)).all()
+    assert len(points) > 100
 
 
 def test_what_could_not_be_analysed_is_said_once_per_reason() -> None:

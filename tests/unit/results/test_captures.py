@@ -24,7 +24,7 @@ from dicom_node.profile import SERIES_NUMBERS, Profile
 from dicom_node.results import captures, pixels
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.document import part10
-from dicom_node.results.gate import check_cine
+from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
 
 NODE = NodeIdentity("DICOM_NODE")
@@ -240,4 +240,4 @@ def test_a_faulty_cine_is_held_back(fault: str, tmp_path: Path) -> None:
     (ds,) = built(sampled([1, 7]), jpeg)["cine_capture"]
     spoil(ds)  # type: ignore[no-untyped-call]
     with pytest.raises(NonConformantObject, match=reason):
-        check_cine(s.write(ds, tmp_path / "cine.dcm").read_bytes(), [CINE])
+        check("cine_capture", s.write(ds, tmp_path / "cine.dcm").read_bytes(), [CINE])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 import synthetic as s
+import validators
 from pydicom import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
@@ -112,35 +112,18 @@ def written(ds: Dataset, profile: Profile, folder: Path) -> tuple[Path, dict[str
     return source, files
 
 
-def run(*command: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([str(c) for c in command], capture_output=True, text=True, check=False, errors="replace")
-
-
-def in_ascii(path: Path) -> Path:
-    """Rename a patient whose name is not ASCII: dcmpschk does not know UTF-8."""
-    ds = pydicom.dcmread(path)
-    if str(ds.PatientName).isascii():
-        return path
-    ds.PatientName = "Doe^Jane"
-    del ds.SpecificCharacterSet
-    return s.write(ds, path.with_suffix(".ascii.dcm"))
-
-
 def validate(files: dict[str, list[Path]]) -> None:
     for kind, paths in files.items():
         for path in paths:
-            verified = run("/usr/bin/dciodvfy", "-new", path)
-            assert verified.returncode == 0, (kind, verified.stderr)
-            if kind in PICTURES:
-                said = [line for line in verified.stderr.splitlines()[1:] if NOT_MULTI_FRAME not in line]
-                assert not said, kind
+            assert not validators.dciodvfy(path), kind
+            if kind in PICTURES:  # where not even a warning is due
+                said = validators.run("/usr/bin/dciodvfy", "-new", path).stderr.splitlines()[1:]
+                assert not [line for line in said if NOT_MULTI_FRAME not in line], kind
     for path in files.get("presentation_state", []):
-        checked = run("/usr/bin/dcmpschk", in_ascii(path))
-        assert "Test passed." in checked.stdout + checked.stderr
-    for path in files.get("key_object", []):
-        dumped = run("/usr/bin/dsrdump", path)
-        assert dumped.returncode == 0
-        assert not [line for line in dumped.stderr.splitlines() if line.startswith("E:")]
+        assert not validators.dcmpschk(path)
+    for kind in ("findings_sr", "biometry_sr", "key_object"):
+        for path in files.get(kind, []):
+            assert not validators.dsrdump(path)
 
 
 AS_JPEG = ("still RGB", "still of odd size", "cine JPEG", "cine of odd size")
@@ -155,9 +138,7 @@ def test_validators_accept_every_picture(case: str, encoding: str, tmp_path: Pat
     source, files = written(ds, profile, tmp_path)
     assert set(files) == STILL | ({"cine_capture"} if case.startswith("cine") else set())
     validate(files)
-    if "Cyrillic" not in case:  # dcentvfy compares bytes and knows no character sets
-        agreed = run("/usr/bin/dcentvfy", source, *(path for paths in files.values() for path in paths))
-        assert agreed.returncode == 0, agreed.stderr
+    assert not validators.dcentvfy([source], [path for paths in files.values() for path in paths])
     for path in (path for paths in files.values() for path in paths):
         assert str(pydicom.dcmread(path).PatientName) == str(ds.PatientName)
 
@@ -166,7 +147,7 @@ def test_validators_accept_every_picture(case: str, encoding: str, tmp_path: Pat
 def test_dcmtk_decodes_jpeg_captures(case: str, tmp_path: Path) -> None:
     _, files = written(CASES[case](), dataclasses.replace(EVERYTHING, encoding="jpeg"), tmp_path)
     for path in [*files["secondary_capture"], *files.get("cine_capture", [])]:
-        shown = run("/usr/bin/dcmj2pnm", "--write-24-bit-bmp", "--all-frames", path, tmp_path / "shown")
+        shown = validators.run("/usr/bin/dcmj2pnm", "--write-24-bit-bmp", "--all-frames", path, tmp_path / "shown")
         assert shown.returncode == 0, shown.stderr
 
 
@@ -176,7 +157,6 @@ def test_comprehensive_3d_reports_are_accepted_too(tmp_path: Path) -> None:
     validate(files)
     for path in (path for paths in files.values() for path in paths):
         assert pydicom.dcmread(path).SOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
-        assert run("/usr/bin/dsrdump", path).returncode == 0
 
 
 def test_reports_without_private_codes_are_accepted_too(tmp_path: Path) -> None:
@@ -186,9 +166,6 @@ def test_reports_without_private_codes_are_accepted_too(tmp_path: Path) -> None:
         ds = pydicom.dcmread(path)
         assert "99FETALAI" not in str(ds)
         assert "CodingSchemeIdentificationSequence" not in ds
-        dumped = run("/usr/bin/dsrdump", path)
-        assert dumped.returncode == 0
-        assert not [line for line in dumped.stderr.splitlines() if line.startswith(("E:", "W:"))]
     said = [str(e.value) for e in pydicom.dcmread(files["findings_sr"][0]).iterall() if e.keyword == "TextValue"]
     assert {"Transthalamic plane", "Fetal central nervous system appearance"} <= set(said)
 
@@ -221,8 +198,6 @@ def test_validators_accept_pictures_of_real_scanners_images(source: Path, tmp_pa
         path = tmp_path / f"{number}.dcm"
         path.write_bytes(result.part10)
         files.setdefault(result.kind, []).append(path)
-        verified = run("/usr/bin/dciodvfy", "-new", path)
-        assert verified.returncode == 0, (result.kind, verified.stderr)
-        agreed = run("/usr/bin/dcentvfy", source, path)
-        assert agreed.returncode == 0, agreed.stderr
+        assert not validators.dciodvfy(path), result.kind
+        assert not validators.dcentvfy([source], [path])
     assert set(files) >= STILL - {"biometry_sr"}

@@ -12,6 +12,7 @@ import pytest
 import synthetic as s
 import yaml
 from pydicom import Dataset
+from spoiling import drop, first
 
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification
@@ -21,7 +22,7 @@ from dicom_node.results import codes, tid_5000
 from dicom_node.results.biometry_sr import build_report
 from dicom_node.results.content_tree import children, is_named, items
 from dicom_node.results.document import part10
-from dicom_node.results.gate import check_biometry
+from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
 
 CINE = s.header(s.US_MULTI_FRAME, NumberOfFrames=4, Rows=120, Columns=160)
@@ -39,22 +40,6 @@ def sound() -> Dataset:
     told = ScannerReport("1.2.3", date(2026, 1, 2), last_menstrual_period=date(2025, 6, 20))
     found = [*s.sizes(FIRST), *s.sizes(SECOND, HC=270.0), *s.sizes(FIRST, NT=1.6), BONE]
     return build_report(s.analysis(found, scanner_report=told), [CINE], NodeIdentity("DICOM_NODE"))
-
-
-def every(ds: Dataset, concept: Concept) -> list[Dataset]:
-    """List the content items of a name, at any depth."""
-    return [it for it in items(ds) if is_named(it, concept)]
-
-
-def first(ds: Dataset, concept: Concept) -> Dataset:
-    return every(ds, concept)[0]
-
-
-def drop(ds: Dataset, concept: Concept) -> None:
-    """Remove every item of a name from the tree."""
-    for parent in [ds, *items(ds)]:
-        if "ContentSequence" in parent:
-            parent.ContentSequence = [it for it in parent.ContentSequence if not is_named(it, concept)]
 
 
 def rename(item: Dataset, concept: Concept) -> None:
@@ -159,7 +144,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str]] = {
 
 
 def test_a_sound_report_passes(sound: Dataset) -> None:
-    check_biometry(part10(deepcopy(sound)), [CINE])
+    check("biometry_sr", part10(deepcopy(sound)), [CINE])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
@@ -170,7 +155,7 @@ def test_a_faulty_report_is_held_back(fault: str, sound: Dataset) -> None:
         warnings.simplefilter("ignore")  # pydicom remarks on some faults
         spoil(ds)
         with pytest.raises(NonConformantObject, match=reason):
-            check_biometry(part10(ds), [CINE])
+            check("biometry_sr", part10(ds), [CINE])
 
 
 def test_every_structure_of_the_survey_is_one_that_the_model_finds() -> None:

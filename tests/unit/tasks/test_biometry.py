@@ -10,7 +10,7 @@ import pytest
 from dicom_node.domain.finding import Finding, Measurement, NotAssessable, Segmentation
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.inference.manifest import Manifest
-from dicom_node.tasks.biometry import Biometry
+from dicom_node.tasks.biometry import Biometry, Seen
 from dicom_node.tasks.biometry.gate import OPEN
 from dicom_node.tasks.biometry.geometry import Ellipse, coverage, shaft
 from dicom_node.tasks.biometry.net import BiometryNet
@@ -37,13 +37,18 @@ def frame(plane: str, *regions: Region, reason: str | None = None) -> Frame:
 def masks(
     region: int, outline: np.ndarray[tuple[int, int], np.dtype[np.float64]]
 ) -> np.ndarray[..., np.dtype[np.float32]]:
+    """Give what two looks that agree would see."""
     drawn = np.zeros((3, HEIGHT, WIDTH), dtype=np.float32)
     drawn[region] = coverage(outline * SCALE, WIDTH, HEIGHT)
-    return drawn
+    return np.stack([drawn, drawn])
 
 
 def whole(x: float, y: float) -> Region:
     return Region(0, 0, SHAPE[1] - 1, SHAPE[0] - 1, x, y)
+
+
+def read(task: Biometry, of: Frame, maps: np.ndarray[..., np.dtype[np.float32]], region: str) -> list[Finding]:
+    return task.read(of, Seen(maps, region))
 
 
 def measured(findings: list[Finding]) -> dict[str, Measurement]:
@@ -57,7 +62,7 @@ def reason_of(findings: list[Finding]) -> str:
 
 
 def test_a_head_is_measured_in_millimetres(biometry: Biometry) -> None:
-    findings = biometry._findings(frame("brain", whole(0.2, 0.2)), masks(0, HEAD.outline()), "head")
+    findings = read(biometry, frame("brain", whole(0.2, 0.2)), masks(0, HEAD.outline()), "head")
     sizes = measured(findings)
     assert {name: m.unit for name, m in sizes.items()} == {"HC": "mm", "BPD": "mm", "OFD": "mm"}
     assert sizes["HC"].value == pytest.approx(np.pi * (40.0 + 30.0), rel=0.002)
@@ -70,7 +75,7 @@ def test_a_head_is_measured_in_millimetres(biometry: Biometry) -> None:
 
 def test_pixels_that_are_not_square_count_each_direction_in_its_own_scale(biometry: Biometry) -> None:
     upright = Ellipse.of((320.0, 240.0), 200.0, 100.0, 0.0)
-    findings = biometry._findings(frame("brain", whole(0.1, 0.3)), masks(0, upright.outline()), "head")
+    findings = read(biometry, frame("brain", whole(0.1, 0.3)), masks(0, upright.outline()), "head")
     sizes = measured(findings)
     assert sizes["OFD"].value == pytest.approx(60.0, rel=0.02)
     assert sizes["BPD"].value == pytest.approx(40.0, rel=0.02)
@@ -90,14 +95,14 @@ def test_without_calibration_there_are_pixels_and_the_reason(
     biometry: Biometry, calibration: dict[str, object], why: str
 ) -> None:
     seen = frame("brain", *calibration.get("regions", ()), reason=calibration.get("reason"))  # type: ignore[misc,arg-type]
-    hc = measured(biometry._findings(seen, masks(0, HEAD.outline()), "head"))["HC"]
+    hc = measured(read(biometry, seen, masks(0, HEAD.outline()), "head"))["HC"]
     assert hc.unit == "{pixels}"
     assert hc.value == pytest.approx(HEAD.circumference, rel=0.002)
     assert why in (hc.qualifier or "")
 
 
 def test_a_femur_is_measured_between_its_ends(biometry: Biometry) -> None:
-    findings = biometry._findings(frame("femur", whole(0.1, 0.2)), masks(2, shaft(FEMUR, 20.0)), "femur")
+    findings = read(biometry, frame("femur", whole(0.1, 0.2)), masks(2, shaft(FEMUR, 20.0)), "femur")
     assert measured(findings)["FL"].value == pytest.approx(np.hypot(30.0, 16.0), rel=0.02)
 
 
@@ -105,7 +110,7 @@ def test_a_femur_is_measured_between_its_ends(biometry: Biometry) -> None:
     ("plane", "mask", "seen", "reason"),
     [
         ("brain", masks(0, HEAD.outline()), "abdomen", "the segmentation sees the abdomen"),
-        ("brain", np.zeros((3, HEIGHT, WIDTH), dtype=np.float32), "head", "no head was outlined"),
+        ("brain", np.zeros((2, 3, HEIGHT, WIDTH), dtype=np.float32), "head", "no head was outlined"),
         ("brain", masks(0, HEAD.outline()) * 0.6, "head", "the outline of the head is uncertain"),
         ("brain", masks(0, HEAD.outline() + np.array([250.0, 0.0])), "head", "the head leaves the picture"),
         ("femur", masks(2, HEAD.outline()), "femur", "the outline of the femur is not a shaft"),
@@ -114,25 +119,50 @@ def test_a_femur_is_measured_between_its_ends(biometry: Biometry) -> None:
 def test_the_quality_gate_answers_with_a_reason(
     biometry: Biometry, plane: str, mask: np.ndarray[..., np.dtype[np.float32]], seen: str, reason: str
 ) -> None:
-    findings = [
-        f for f in biometry._findings(frame(plane, whole(0.2, 0.2)), mask, seen) if not isinstance(f, Segmentation)
-    ]
+    findings = [f for f in read(biometry, frame(plane, whole(0.2, 0.2)), mask, seen) if not isinstance(f, Segmentation)]
     assert reason in reason_of(findings)
 
 
 def test_without_the_gate_an_uncertain_outline_is_measured(biometry: Biometry) -> None:
     uncertain = masks(0, HEAD.outline()) * 0.6
-    assert not measured(biometry._findings(frame("brain", whole(0.2, 0.2)), uncertain, "head"))
-    assert "HC" in measured(biometry.with_gate(OPEN)._findings(frame("brain", whole(0.2, 0.2)), uncertain, "head"))
-    nothing = np.zeros((3, HEIGHT, WIDTH), dtype=np.float32)
-    assert not measured(biometry.with_gate(OPEN)._findings(frame("brain", whole(0.2, 0.2)), nothing, "head"))
+    assert not measured(read(biometry, frame("brain", whole(0.2, 0.2)), uncertain, "head"))
+    assert "HC" in measured(read(biometry.with_gate(OPEN), frame("brain", whole(0.2, 0.2)), uncertain, "head"))
+    nothing = np.zeros((2, 3, HEIGHT, WIDTH), dtype=np.float32)
+    assert not measured(read(biometry.with_gate(OPEN), frame("brain", whole(0.2, 0.2)), nothing, "head"))
 
 
 def test_an_outline_that_is_no_ellipse_is_not_measured(biometry: Biometry) -> None:
     corner = np.array([[100.0, 100.0], [540.0, 100.0], [540.0, 180.0], [180.0, 180.0], [180.0, 400.0], [100.0, 400.0]])
-    findings = biometry._findings(frame("abdomen", whole(0.2, 0.2)), masks(1, corner), "abdomen")
+    findings = read(biometry, frame("abdomen", whole(0.2, 0.2)), masks(1, corner), "abdomen")
     assert not measured(findings)
     assert "not an ellipse" in reason_of([f for f in findings if not isinstance(f, Segmentation)])
+
+
+@pytest.mark.parametrize(("plane", "region"), [("brain", 0), ("abdomen", 1), ("femur", 2)])
+def test_what_only_one_look_sees_is_not_measured(biometry: Biometry, plane: str, region: int) -> None:
+    shape = shaft(FEMUR, 20.0) if plane == "femur" else HEAD.outline()
+    one = masks(region, shape)
+    other = masks(region, shape + np.array([30.0, 0.0] if plane != "femur" else [0.0, 3.5]))
+    differing = np.stack([one[0], other[0]])
+    name = {"brain": "head"}.get(plane, plane)
+    seen = frame(plane, whole(0.2, 0.2))
+    assert measured(read(biometry, seen, one, name))
+    findings = read(biometry, seen, differing, name)
+    assert f"two looks at the {name} disagree" in reason_of(findings)
+
+
+def test_a_mirrored_picture_has_the_mirrored_size(biometry: Biometry) -> None:
+    rng = np.random.default_rng(3)
+    pixels = np.repeat(rng.integers(0, 255, (*SHAPE, 1), dtype=np.uint8), 3, axis=2)
+    seen = Frame(FrameReference("1.2", "1.3"), pixels, Calibration(reason="x"), "brain", 0.99)
+    mirrored = Frame(seen.reference, np.ascontiguousarray(pixels[:, ::-1]), seen.calibration, "brain", 0.99)
+    one, other = biometry.look([seen, mirrored])
+    assert one.maps.shape == (2, 3, HEIGHT, WIDTH)
+    # The second look at a picture is the first at its mirror image, turned back: so together they do not know sides.
+    assert one.maps[1] == pytest.approx(other.maps[0][..., ::-1], abs=1e-4)
+    assert one.maps.mean(axis=0) == pytest.approx(other.maps.mean(axis=0)[..., ::-1], abs=1e-4)
+    assert np.abs(one.maps[0] - one.maps[1]).max() > 1e-3
+    assert one.region == other.region
 
 
 def test_only_planes_that_can_be_measured_are_accepted(biometry: Biometry) -> None:

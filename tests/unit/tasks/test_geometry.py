@@ -6,17 +6,18 @@ import pytest
 
 from dicom_node.tasks.biometry.geometry import (
     Ellipse,
+    agreement,
     coverage,
     distance,
     draw,
-    ellipse_of_moments,
+    ellipse_of_map,
     ellipse_perimeter,
     elongation,
-    largest_piece,
     near,
     overlap,
     shaft,
     shaft_ends,
+    whole_piece,
 )
 
 
@@ -32,7 +33,7 @@ def test_the_perimeter_is_that_of_the_elliptic_integral(a: float, b: float, peri
 @pytest.mark.parametrize("angle", [0.0, 30.0, 90.0, 141.0])
 def test_an_ellipse_is_found_again_from_its_moments(angle: float) -> None:
     true = Ellipse.of((150.5, 120.2), 90.0, 65.0, angle)
-    found = ellipse_of_moments(coverage(true.outline(256), 300, 240))
+    found = ellipse_of_map(coverage(true.outline(256), 300, 240))
     assert found.lengths == pytest.approx((90.0, 65.0), rel=0.002)
     assert found.circumference == pytest.approx(true.circumference, rel=0.001)
     assert np.abs(found.centre - true.centre).max() < 0.1
@@ -50,13 +51,13 @@ def test_a_soft_edge_and_a_dent_hardly_change_the_size() -> None:
     true = Ellipse.of((150.0, 120.0), 90.0, 65.0, 20.0)
     likely = cv2.GaussianBlur(coverage(true.outline(256), 300, 240), (0, 0), 2.0)
     likely[100:106, 60:75] = 0.0
-    assert ellipse_of_moments(likely).circumference == pytest.approx(true.circumference, rel=0.01)
+    assert ellipse_of_map(likely).circumference == pytest.approx(true.circumference, rel=0.01)
 
 
 def test_a_rectangle_is_not_an_ellipse() -> None:
     mask = np.zeros((480, 600), dtype=np.uint8)
     mask[200:240, 50:550] = 1
-    assert overlap(mask, ellipse_of_moments(mask.astype(np.float32))) < 0.88
+    assert overlap(mask, ellipse_of_map(mask.astype(np.float32))) < 0.88
 
 
 def test_circumference_is_that_of_both_axes_and_a_little_less_than_the_perimeter() -> None:
@@ -72,7 +73,8 @@ def test_near_is_a_square_around_every_pixel() -> None:
 
 
 def test_nothing_has_no_piece() -> None:
-    assert not largest_piece(np.zeros((50, 50), dtype=np.uint8)).any()
+    assert not whole_piece(np.zeros((50, 50), dtype=np.float32)).any()
+    assert not whole_piece(np.full((50, 50), 0.4, dtype=np.float32)).any()
 
 
 @pytest.mark.parametrize("angle", [0.0, 30.0, 77.0])
@@ -108,11 +110,46 @@ def test_a_drawn_shaft_gives_its_ends(ends: list[list[float]]) -> None:
     assert elongation(draw(shaft(true, 24.0), 640, 480)) > 8.0
 
 
-def test_the_largest_piece_is_kept() -> None:
-    mask = np.zeros((40, 40), dtype=np.uint8)
-    mask[2:5, 2:5] = 1
-    mask[10:30, 10:30] = 1
-    assert largest_piece(mask).sum() == 400
+def test_the_piece_with_the_most_sure_pixels_is_kept() -> None:
+    likely = np.zeros((40, 40), dtype=np.float32)
+    likely[2:5, 2:5] = 0.9
+    likely[10:30, 10:30] = 0.9
+    likely[32:40, :] = 0.4
+    assert whole_piece(likely).sum() == 400
+
+
+@pytest.mark.parametrize(("bridge", "found"), [(0.45, 1000), (0.3, 1000), (0.1, 450)])
+def test_a_broken_bone_is_one_where_a_bridge_is_likely_enough(bridge: float, found: int) -> None:
+    likely = np.zeros((40, 130), dtype=np.float32)
+    likely[15:25, 10:110] = 0.9
+    likely[15:25, 55:70] = bridge
+    likely[0:2, 0:2] = 0.9
+    assert whole_piece(likely).sum() == found
+    if found == 1000:
+        assert distance(shaft_ends(likely * whole_piece(likely))) == pytest.approx(100.0, abs=1.1)
+
+
+def test_a_speck_beside_a_bone_is_not_worth_a_bridge() -> None:
+    likely = np.zeros((40, 130), dtype=np.float32)
+    likely[15:25, 10:110] = 0.9
+    likely[19:21, 110:116] = 0.3
+    likely[18:22, 116:120] = 0.6
+    assert whole_piece(likely).sum() == 1000
+
+
+def test_a_bone_that_tapers_is_as_long_as_it_is() -> None:
+    corners = np.array([[100.0, 100.0], [400.0, 106.0], [400.0, 118.0], [100.0, 124.0]])
+    assert distance(shaft_ends(coverage(corners, 500, 200))) == pytest.approx(300.0, abs=1.0)
+
+
+def test_two_maps_agree_by_what_they_share() -> None:
+    one = np.zeros((10, 10), dtype=np.float32)
+    one[:, :4] = 1.0
+    other = np.zeros((10, 10), dtype=np.float32)
+    other[:, 2:8] = 0.5
+    assert agreement(one, one) == pytest.approx(1.0)
+    assert agreement(one, other) == pytest.approx(2 * 10 / (40 + 30))
+    assert agreement(np.zeros_like(one), np.zeros_like(one)) == 0.0
 
 
 def test_a_covered_ellipse_has_its_area_and_a_drawn_one_is_half_a_pixel_wider() -> None:

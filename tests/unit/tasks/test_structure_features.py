@@ -49,6 +49,12 @@ def test_lengths_are_measured_by_the_head(grey: np.ndarray) -> None:
     assert head_scale(boxes) == pytest.approx(2.0)  # one short nasal bone makes no small head
 
 
+@pytest.mark.parametrize("thickness", [0.0, 1e-6, 1.0])
+def test_a_box_as_thin_as_a_line_has_features_of_a_thin_box(grey: np.ndarray, thickness: float) -> None:
+    line = radiomic_features(grey, (50.0, 60.0 - thickness / 2, 110.0, 60.0 + thickness / 2))
+    assert line == pytest.approx(radiomic_features(grey, (50.0, 58.0, 110.0, 62.0)), rel=1e-6)
+
+
 def test_only_what_is_asked_for_is_computed_and_it_is_the_same(grey: np.ndarray) -> None:
     box = (50.0, 60.0, 110.0, 100.0)
     everything = radiomic_features(grey, box)

@@ -45,7 +45,7 @@ def tiny(recipe: Recipe[Any], **changes: Any) -> Recipe[Any]:
 @pytest.mark.parametrize("case", OVERFITTING)
 def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: Case) -> None:
     task, network, width, height, steps, share = case
-    recipe = tiny(*recipes_for(task, network), draws=6, width=width, height=height, learning_rate=1e-3)
+    recipe = tiny(recipes_for(task, network)[0], draws=6, width=width, height=height, learning_rate=1e-3)
     run = Run(recipe, phantoms, tmp_path, "cpu", epochs=steps)
     kept = [recipe.keep(example) for example in recipe.read(phantoms)[:6]]
     batch = recipe.collate([recipe.sample(one, np.random.default_rng(0), augment=False) for one in kept])
@@ -103,7 +103,7 @@ def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp
     assert seen
     assert all(group.partition("/")[2].startswith("sim") for group in seen)
     with pytest.raises(BadInput, match="not of biometry unet"):
-        export(*recipes_for("biometry"), checkpoint, models, phantoms)
+        export(recipes_for("biometry")[0], checkpoint, models, phantoms)
     report = {
         "data": "simulated",
         "figures": {"top1": {"value": 0.51234, "ci95": (0.4, 0.6), "n": 9, "images": "planes"}},

@@ -1,0 +1,161 @@
+"""Deliberate faults in a good report, and who catches each: no tool catches all, and some only our gate does."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import spoiling
+import synthetic as s
+import validators
+from pydicom import Dataset
+
+from dicom_node.errors import NonConformantObject
+from dicom_node.results import codes
+from dicom_node.results.content_tree import content, value_of
+from dicom_node.results.document import part10
+from dicom_node.results.findings_sr import build_report, subjects_of
+from dicom_node.results.gate import check
+from dicom_node.results.identity import NodeIdentity
+
+SOURCE = s.image()
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault, the public validators that catch it, and what our own gate says of it."""
+
+    put: Callable[[Dataset], object]
+    tools: tuple[str, ...] = ()
+    gate: str | None = None
+
+
+def report() -> Dataset:
+    analysis = s.analysis(s.findings(s.reference(SOURCE)))
+    # A copy to break: highdicom gives every report of the process the same item for its language.
+    return deepcopy(build_report(subjects_of(analysis)[0], analysis, [SOURCE], NodeIdentity("DICOM_NODE")))
+
+
+def shape(ds: Dataset, graphic_type: str) -> Dataset:
+    return next(it for it in content(ds, "SCOORD") if it.GraphicType == graphic_type)
+
+
+def in_three_dimensions(ds: Dataset) -> None:
+    item = shape(ds, "POLYLINE")
+    item.ValueType, item.ReferencedFrameOfReferenceUID = "SCOORD3D", "1.2.3"
+    item.GraphicData = [0.0, 0.0, 0.0, 1.0, 1.0, 1.0]
+    del item.ContentSequence
+
+
+def long_code(ds: Dataset) -> None:
+    spoiling.first_of_type(ds, "CODE").ConceptCodeSequence[0].CodeValue = "12345678901234567"
+
+
+def other_meaning(ds: Dataset) -> None:
+    code = next(it for it in content(ds, "CODE") if value_of(it) == codes.FETUS)
+    code.ConceptCodeSequence[0].CodeMeaning = "Mother"
+
+
+def other_procedure(ds: Dataset) -> None:
+    spoiling.first(ds, codes.PROCEDURE_REPORTED).ConceptCodeSequence = [codes.code_item(codes.OBSTETRIC_ULTRASOUND)]
+
+
+def other_template(ds: Dataset) -> None:
+    spoiling.first(ds, codes.MEASUREMENT_GROUP).ContentTemplateSequence[0].TemplateIdentifier = "1411"
+
+
+def without_units(ds: Dataset) -> None:
+    del spoiling.first(ds, codes.CERTAINTY).MeasuredValueSequence[0].MeasurementUnitsCodeSequence
+
+
+FAULTS = {
+    "no patient id": Fault(lambda ds: ds.pop("PatientID"), ("dciodvfy", "dcentvfy"), "PatientID is missing"),
+    "a shape without its image": Fault(
+        lambda ds: shape(ds, "POLYLINE").pop("ContentSequence"), ("dciodvfy", "pixelmed"), "on which image it lies"
+    ),
+    "an illegal relationship": Fault(
+        lambda ds: setattr(shape(ds, "POLYLINE"), "RelationshipType", "HAS PROPERTIES"), ("dsrdump", "pixelmed")
+    ),
+    "a shape in three dimensions": Fault(in_three_dimensions, ("dciodvfy", "dsrdump")),
+    "a number without units": Fault(without_units, ("dciodvfy", "dsrdump"), "no finite value with a unit"),
+    "an image that is not in evidence": Fault(
+        lambda ds: ds.pop("CurrentRequestedProcedureEvidenceSequence"), ("dciodvfy",), "is not in evidence"
+    ),
+    "half a point": Fault(
+        lambda ds: setattr(shape(ds, "POLYLINE"), "GraphicData", [0.0, 0.0, 1.0]), ("dsrdump",), "has 3 coordinates"
+    ),
+    "an ellipse of two points": Fault(
+        lambda ds: setattr(shape(ds, "ELLIPSE"), "GraphicData", [0.0, 0.0, 1.0, 1.0]),
+        ("dciodvfy", "dsrdump", "pixelmed"),
+        "has 4 coordinates",
+    ),
+    "a code value of 17 characters": Fault(long_code, ("dciodvfy",), "a code is too long"),
+    "no observer": Fault(
+        lambda ds: spoiling.drop(ds, codes.DEVICE_OBSERVER_UID), ("pixelmed",), "Device Observer UID is missing"
+    ),
+    "a procedure that is not in CID 100": Fault(other_procedure, ("pixelmed",)),
+    "another name": Fault(lambda ds: setattr(ds, "PatientName", "Roe^Jane"), ("dcentvfy",)),
+    "another study date": Fault(lambda ds: setattr(ds, "StudyDate", "20260103"), ("dcentvfy",)),
+    "another code meaning": Fault(other_meaning, gate="121026 does not mean Mother"),
+    "another root title": Fault(
+        lambda ds: setattr(ds, "ConceptNameCodeSequence", [codes.code_item(codes.OBSTETRIC_REPORT)]),
+        gate="the root is not TID 1500",
+    ),
+    "no procedure": Fault(lambda ds: spoiling.drop(ds, codes.PROCEDURE_REPORTED), gate="Procedure reported is missing"),
+    "no tracking uid": Fault(lambda ds: spoiling.drop(ds, codes.TRACKING_UID), gate="no tracking identifier"),
+    "no fetus id": Fault(lambda ds: spoiling.drop(ds, codes.SUBJECT_ID), gate="no Subject ID"),
+    "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1501"),
+}
+TOOLS: dict[str, Callable[[Path, Path], str]] = {
+    "dciodvfy": lambda path, _source: validators.dciodvfy(path),
+    "dsrdump": lambda path, _source: validators.dsrdump(path),
+    "dcentvfy": lambda path, source: validators.dcentvfy([source], [path]),
+}
+
+
+def spoilt(fault: str, folder: Path) -> Path:
+    ds = report()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom remarks on some faults
+        FAULTS[fault].put(ds)
+        return s.write(ds, folder / f"{fault.replace(' ', '-')}.dcm")
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_no_tool_has_anything_against_the_good_report(tool: str, tmp_path: Path) -> None:
+    good, source = s.write(report(), tmp_path / "good.dcm"), s.write(SOURCE, tmp_path / "source.dcm")
+    assert not TOOLS[tool](good, source)
+
+
+@pytest.mark.parametrize(
+    ("fault", "tool"), [(name, tool) for name, fault in FAULTS.items() for tool in fault.tools if tool in TOOLS]
+)
+def test_a_tool_catches_the_fault(fault: str, tool: str, tmp_path: Path) -> None:
+    assert TOOLS[tool](spoilt(fault, tmp_path), s.write(SOURCE, tmp_path / "source.dcm"))
+
+
+@pytest.mark.slow
+def test_pixelmed_catches_the_faults_that_are_its_own(tmp_path: Path) -> None:
+    good = s.write(report(), tmp_path / "good.dcm")
+    bad = {spoilt(name, tmp_path): name for name, fault in FAULTS.items() if "pixelmed" in fault.tools}
+    said = {path: validators.complaints_about_tid_1500(it) for path, it in validators.pixelmed([good, *bad]).items()}
+    assert not said[good]
+    assert [bad[path] for path in bad if not said[path]] == []
+
+
+def test_the_gate_lets_the_good_report_pass() -> None:
+    check("findings_sr", part10(report()), [SOURCE])
+
+
+@pytest.mark.parametrize("fault", [name for name, fault in FAULTS.items() if fault.gate])
+def test_our_gate_holds_the_faulty_report_back(fault: str, tmp_path: Path) -> None:
+    with pytest.raises(NonConformantObject, match=FAULTS[fault].gate):
+        check("findings_sr", spoilt(fault, tmp_path).read_bytes(), [SOURCE])
+
+
+def test_somebody_catches_each_fault() -> None:
+    assert [name for name, fault in FAULTS.items() if not fault.tools and fault.gate is None] == []
