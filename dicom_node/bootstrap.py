@@ -43,6 +43,7 @@ logger = logging.getLogger(__name__)
 MODELS = Path(os.environ.get("DICOM_NODE_MODELS", Path(__file__).parents[1] / "models"))
 
 GIGABYTE = 10**9
+PRIVATE = 0o750  #: of a data folder that we make: what lies in it is nobody's else on this machine
 RECONCILE_EVERY_S = 60.0
 CLEAN_UP_EVERY_S = 3600.0
 LOOK_AT_CONFIG_EVERY_S = 1.0
@@ -74,7 +75,7 @@ def prepare_database(config: Config) -> None:
 def _make_data_dir(config: Config) -> None:
     folder = config.node.data_dir
     with _naming(f"node.data_dir: {folder}", OWN_FOLDER):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
 
 def _open_database(config: Config) -> Database:

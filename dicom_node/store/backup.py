@@ -109,6 +109,7 @@ def restore(url: str, data_dir: Path, folder: Path) -> Copied:
         if about["database"] != kind:
             raise BackupFailed(f"{folder}: its database is {about['database']}, that of the configuration {kind}")
         _require_empty_database(url, kind)
+        data_dir.mkdir(mode=0o750, parents=True, exist_ok=True)
         size = 0
         for name in sums:
             if name.startswith(f"{FILES}/"):

@@ -97,3 +97,10 @@ def test_a_role_tells_its_start_and_its_stop(world: World) -> None:
     stopped, started = trail(world)
     assert [started["type"], stopped["type"]] == ["Application Start", "Application Stop"]
     assert "web-7" in started["who"][0]
+
+
+def test_the_data_folder_is_closed_to_others(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("node: {data_dir: deep/var}\n")
+    bootstrap.prepare_database(LiveConfig(path)())
+    assert (tmp_path / "deep" / "var").stat().st_mode & 0o007 == 0

@@ -149,6 +149,7 @@ def test_the_commands_make_a_node_of_a_copy(world: World, tmp_path: Path) -> Non
     assert (tmp_path / "backup").stat().st_mode & 0o077 == 0  # it is as confidential as the images
     code, said = call(tmp_path, "restore", "new.yaml")
     assert code == 0, said
+    assert (tmp_path / "new").stat().st_mode & 0o007 == 0
     assert result_file(tmp_path / "new").read_bytes() == result_file(tmp_path / "node").read_bytes()
     outcome = CliRunner().invoke(app, ["study", "list", "--config", str(tmp_path / "new.yaml")])
     assert STUDY in outcome.output
