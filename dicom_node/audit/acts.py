@@ -131,7 +131,7 @@ class Audit:
 
     def receiving(self, scanner: Participant, subject: Subject) -> None:
         """Tell that a scanner began to send instances of a study."""
-        self._record(Message(BEGIN_TRANSFERRING, "E", self._from(scanner), subject.objects))
+        self._record(Message(BEGIN_TRANSFERRING, "E", self._from(scanner), subject.objects, can_wait=True))
 
     def received(self, scanner: Participant, subject: Subject, problem: str | None = None) -> None:
         """Tell what a scanner sent of one study on one association.
@@ -144,7 +144,7 @@ class Audit:
 
     def sending(self, destination: Participant, subject: Subject) -> None:
         """Tell that we begin to send results to a destination."""
-        self._record(Message(BEGIN_TRANSFERRING, "E", self._to(destination), subject.objects))
+        self._record(Message(BEGIN_TRANSFERRING, "E", self._to(destination), subject.objects, can_wait=True))
 
     def sent(self, destination: Participant, subject: Subject, problems: Sequence[str]) -> None:
         """Tell which results a destination took; ``problems`` are of those that it did not."""

@@ -71,6 +71,7 @@ class Message:
 
     :ivar action: C(reate), R(ead), U(pdate), D(elete) or E(xecute).
     :ivar outcome: one of the four of A.5.2; ``explanation`` says in words what went wrong.
+    :ivar can_wait: whether it may reach the disk with the next message: what follows soon says the same, and more.
     """
 
     event: Code
@@ -80,6 +81,7 @@ class Message:
     types: tuple[Code, ...] = ()
     outcome: int = SUCCESS
     explanation: str = ""
+    can_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)

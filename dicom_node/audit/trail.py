@@ -3,8 +3,8 @@
 A line is a JSON object: the message, and the SHA-256 of the whole line before it, also where that is of the day before.
 Who changes or removes a line breaks the chain at the next one; who removes the newest lines is only found out by what
 the syslog server has. Processes and threads take turns by a lock on the folder. A line is on the disk before
-:meth:`Trail.record` returns; should that fail, the node goes on, and the next line that can be written says how many
-are missing.
+:meth:`Trail.record` returns, except for the beginning of a transfer, whose end takes it along. Should that fail, the
+node goes on, and the next line that can be written says how many are missing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,8 @@ class Trail:
             # What a power cut or a full disk left without its end stays where it is, as a line that says nothing.
             descriptor = _open(file, b"\n" + line if end.is_torn and not is_new else line)
         try:  # the others need not wait for the disk
-            os.fdatasync(descriptor)
+            if not message.can_wait:
+                os.fdatasync(descriptor)
         finally:
             os.close(descriptor)
         if is_new:

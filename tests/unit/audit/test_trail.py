@@ -133,7 +133,9 @@ def test_each_line_is_flushed_before_the_act_goes_on(
         flushed.append(Path(f"/proc/self/fd/{descriptor}").read_bytes())
 
     monkeypatch.setattr(trail_module.os, "fdatasync", note)
-    audit.started()
+    audit.receiving(SCANNER, Subject("1.2.3", "P"))
+    assert flushed == []  # a scanner's first image waits for no trail
+    audit.received(SCANNER, Subject("1.2.3", "P"))
     assert flushed == [days(tmp_path)[0].read_bytes()]
 
 
