@@ -32,7 +32,7 @@ from dicom_node.live_config import LiveConfig
 from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.services import Services, utc_now
-from dicom_node.store import associations, backup, listings, studies
+from dicom_node.store import backup, listings, studies
 from dicom_node.store.database import Database, mask_password
 from dicom_node.store.deliveries import list_deliveries
 from dicom_node.store.spool import Spool
@@ -186,8 +186,7 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
     with hold(_open_locks(config), name) as held:
         # What a process of this name left open when it died is told as lost before new associations come: to others
         # the name is alive again.
-        with services.database.write() as session:
-            associations.mark_lost(session, [name], services.now())
+        completion.bury(services, [name], services.now())
         spool = Spool(config.node.data_dir, name, min_free_bytes=lambda: int(live().retention.min_free_gb * GIGABYTE))
 
         def take_report(transaction_uid: str, committed: Sequence[str], failed: Sequence[tuple[str, int]]) -> None:

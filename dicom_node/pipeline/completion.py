@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from dicom_node.audit.acts import entity
 from dicom_node.config import Scanner
 from dicom_node.domain.delivery import GiveUp, retry_decision
 from dicom_node.domain.study import GenerationState, close_in, move_generation
 from dicom_node.errors import NodeError
-from dicom_node.pipeline import jobs
+from dicom_node.pipeline import auditing, jobs
 from dicom_node.pipeline.services import Services
 from dicom_node.store import associations
 from dicom_node.store.generations import lock_study
@@ -93,10 +95,23 @@ def bury_lost_associations(services: Services) -> int:
     with services.database.read() as session:
         receivers = associations.receivers_with_open_associations(session)
     dead = [receiver for receiver in receivers if not services.is_alive(receiver)]
-    if not dead:
-        return 0
+    return bury(services, dead, looked_at) if dead else 0
+
+
+def bury(services: Services, dead_receivers: Sequence[str], looked_at: datetime) -> int:
+    """Close the log entries of these, and tell the audit trail what they had taken; says how many.
+
+    :param looked_at: when they were seen to be dead.
+    """
     with services.database.write() as session:
-        return associations.mark_lost(session, dead, looked_at)
+        lost = associations.mark_lost(session, dead_receivers, looked_at)
+    for association in lost:
+        with services.database.read() as session:
+            subjects = auditing.received(session, services.data_dir, association.id)
+        for subject in subjects:
+            scanner = entity(association.calling_ae_title, association.host)
+            services.audit.received(scanner, subject, associations.DIED)
+    return len(lost)
 
 
 def _policy(services: Services, study: StudyRow) -> Scanner:

@@ -68,8 +68,20 @@ def is_receiving(session: Session, association_id: int, study_instance_uid: str)
     session.get_one(AssociationRow, association_id).incoming_study_uid = study_instance_uid
 
 
-def mark_lost(session: Session, dead_receivers: Collection[str], now: datetime) -> int:
-    """Close the rows of receivers that died with associations open; gives how many. What they acknowledged is kept.
+DIED = "the receiver process died"
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """An association whose receiver died."""
+
+    id: int
+    calling_ae_title: str
+    host: str
+
+
+def mark_lost(session: Session, dead_receivers: Collection[str], now: datetime) -> list[Lost]:
+    """Close the rows of receivers that died with associations open; gives them. What they acknowledged is kept.
 
     :param now: when they were looked at, before it turned out that they are dead. Associations that began later belong
         to receivers that were born again under their names.
@@ -84,13 +96,15 @@ def mark_lost(session: Session, dead_receivers: Collection[str], now: datetime) 
         .values(
             outcome=LOST,
             ended_at=now,
-            reason="the receiver process died",
+            reason=DIED,
             instances_accepted=select(func.count())
             .where(InstanceRow.association_id == AssociationRow.id)
             .scalar_subquery(),
         )
+        .returning(AssociationRow.id, AssociationRow.calling_ae_title, AssociationRow.host),
+        execution_options={"synchronize_session": False},
     )
-    return int(result.rowcount)  # type: ignore[attr-defined]
+    return [Lost(*row) for row in result]
 
 
 def receivers_with_open_associations(session: Session) -> list[str]:

@@ -111,3 +111,14 @@ def test_the_detector_is_an_option_of_structures_alone() -> None:
     assert analysis.options("planes") == {}
     with pytest.raises(ValueError, match="detector"):
         Analysis.model_validate({"detector": "rcnn"})
+
+
+def test_a_syslog_server_has_absolute_files_and_a_certificate_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("audit: {syslog: {host: audit.example.org, ca: ca.pem, cert: node.pem, key: node.key}}\n")
+    syslog = load_config(path).audit.syslog
+    assert syslog is not None
+    assert (syslog.port, syslog.ca, syslog.key) == (6514, tmp_path / "ca.pem", tmp_path / "node.key")
+    path.write_text("audit:\n  syslog: {host: audit.example.org, cert: node.pem}\n")
+    with pytest.raises(ConfigError, match=r"config.yaml:2: audit.syslog: cert and key go together"):
+        load_config(path)

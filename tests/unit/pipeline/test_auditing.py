@@ -18,7 +18,7 @@ from dicom_node.audit.message import Message
 from dicom_node.dimse.storage_scu import Outcome
 from dicom_node.errors import BadInput, TransientDeliveryError
 from dicom_node.pipeline import auditing, delivery, operator
-from dicom_node.pipeline.completion import analysis_failed
+from dicom_node.pipeline.completion import analysis_failed, bury_lost_associations
 from dicom_node.pipeline.retention import clean_up
 from dicom_node.store.tables import AssociationRow, DeliveryRow, ResultRow
 
@@ -107,3 +107,16 @@ def test_a_patient_id_that_cannot_be_read_is_unknown(world: World) -> None:
         subject = auditing.known(session, world.config.node.data_dir, STUDY)
         assert subject.objects[1].identifier == "unknown"
         assert auditing.known(session, world.config.node.data_dir, "9.9.9").patient_id == ""
+
+
+def test_what_a_dead_receiver_had_taken_is_told_by_who_finds_it_dead(tmp_path: Path, database_url: str) -> None:
+    world = World(tmp_path, database_url)
+    world.receive()
+    world.living.clear()
+    world.later(seconds=1)
+    assert bury_lost_associations(world.services) == 1
+    (message,) = world.audited
+    assert message.event.meaning == "DICOM Instances Transferred"
+    assert (message.outcome, message.explanation) == (4, "the receiver process died")
+    assert message.participants[0].user_id == "VOLUSON1"
+    assert dict(message.objects[0].sop_classes) == {SR: 1}
