@@ -115,6 +115,7 @@ def test_what_a_dead_receiver_had_taken_is_told_by_who_finds_it_dead(tmp_path: P
     world.living.clear()
     world.later(seconds=1)
     assert bury_lost_associations(world.services) == 1
+    world.database.close()
     (message,) = world.audited
     assert message.event.meaning == "DICOM Instances Transferred"
     assert (message.outcome, message.explanation) == (4, "the receiver process died")
