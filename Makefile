@@ -11,9 +11,10 @@ demo: install ## the main job on this machine: a simulated scanner, the node, a 
 test: install debian-packages viewer check ## everything CI runs
 	$(RUN_TESTS)
 
-check: install ## formatting, lint, types and the import rules
+check: install ## formatting, lint, security lint, types and the import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --configfile pyproject.toml --recursive dicom_node
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -33,7 +34,7 @@ lock: ## write requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra train --extra dev --generate-hashes --no-header \
 		--no-emit-index-url --no-emit-find-links --output-file requirements.lock
 
-# DCMTK and Orthanc are the peers of the tests, dicom3tools and PixelMed the validators, PostgreSQL the second database,
+# DCMTK and Orthanc are the peers of the tests, dicom3tools, PixelMed and jing the validators, PostgreSQL the second database,
 # Chromium and nginx show the viewer.
 debian-packages:
 	@sh deploy/debian-packages.sh test

@@ -279,6 +279,7 @@ def serve(config_file: Path, receiver: str) -> None:
     """Be one receiver process of the node, until SIGTERM."""
     from datetime import UTC, datetime  # noqa: PLC0415 - only the child pays for these
 
+    from dicom_node.bootstrap import open_audit  # noqa: PLC0415
     from dicom_node.config import load_config  # noqa: PLC0415
     from dicom_node.dimse.listener import Listener  # noqa: PLC0415
     from dicom_node.engine.queue import JobQueue  # noqa: PLC0415
@@ -298,6 +299,7 @@ def serve(config_file: Path, receiver: str) -> None:
         now=lambda: datetime.now(UTC),
         is_own_result=is_own_result,
         on_commitment_report=lambda *_: None,
+        audit=open_audit(config, receiver),
     )
     listener = Listener(lambda: config, intake.handlers())
     listener.start()

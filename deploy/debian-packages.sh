@@ -18,7 +18,7 @@ build)
     ;;
 test)
     why="The tests need"
-    for package in dcmtk orthanc orthanc-dicomweb dicom3tools libpixelmed-java openssl postgresql chromium nginx-light; do
+    for package in dcmtk orthanc orthanc-dicomweb jing dicom3tools libpixelmed-java openssl postgresql chromium nginx-light; do
         dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q "install ok installed" || missing="$missing $package"
     done
     command -v javac >/dev/null || missing="$missing default-jdk-headless"

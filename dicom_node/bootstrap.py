@@ -9,23 +9,30 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
-from dicom_node.config import Config
+from dicom_node.audit import acts as audit_acts
+from dicom_node.audit import reading, syslog
+from dicom_node.audit.acts import Audit
+from dicom_node.audit.message import Source
+from dicom_node.audit.trail import FOLDER as TRAIL
+from dicom_node.audit.trail import Trail, days
+from dicom_node.config import Config, load_config
 from dicom_node.dimse.listener import Listener, is_served
 from dicom_node.engine.executors import Locks, hold, open_locks
 from dicom_node.engine.queue import JobQueue
 from dicom_node.engine.worker import Periodic, run_worker
-from dicom_node.errors import BadInput, ConfigError
+from dicom_node.errors import BackupFailed, BadInput, ConfigError, NameTaken
 from dicom_node.live_config import LiveConfig
 from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.services import Services, utc_now
-from dicom_node.store import associations, listings, studies
+from dicom_node.store import associations, backup, listings, studies
 from dicom_node.store.database import Database, mask_password
 from dicom_node.store.deliveries import list_deliveries
 from dicom_node.store.spool import Spool
@@ -36,9 +43,14 @@ logger = logging.getLogger(__name__)
 MODELS = Path(os.environ.get("DICOM_NODE_MODELS", Path(__file__).parents[1] / "models"))
 
 GIGABYTE = 10**9
+PRIVATE = 0o750  #: of a data folder that we make: what lies in it is nobody's else on this machine
 RECONCILE_EVERY_S = 60.0
 CLEAN_UP_EVERY_S = 3600.0
+LOOK_AT_CONFIG_EVERY_S = 1.0
+SEND_TRAIL_EVERY_S = 5.0
 IO_JOBS_AT_ONCE = 4
+RETENTION = "retention"  #: the lock of who removes files, and of who needs that none is removed
+COMMAND = "command"  #: the name of a process that runs one command, in the audit trail
 CPU_BATCH, GPU_BATCH = 4, 32
 
 OWN_FOLDER = "it must be a folder in which the account that gives this command, the node's own, may write"
@@ -63,7 +75,7 @@ def prepare_database(config: Config) -> None:
 def _make_data_dir(config: Config) -> None:
     folder = config.node.data_dir
     with _naming(f"node.data_dir: {folder}", OWN_FOLDER):
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
 
 def _open_database(config: Config) -> Database:
@@ -119,8 +131,18 @@ def default_name(role: str) -> str:
     return f"{socket.gethostname()}-{role}"
 
 
-def open_services(live: LiveConfig) -> Services:
+def open_audit(config: Config, process: str) -> Audit:
+    """Open the audit trail for this process, by its name."""
+    title = config.node.ae_title
+    node = audit_acts.this_process(title, process)
+    source = Source(f"{title}@{socket.gethostname()}", config.node.institution)
+    return Audit(node, Trail(config.node.data_dir, source, node, utc_now).record)
+
+
+def open_services(live: LiveConfig, process: str) -> Services:
     """Build what the steps of the walk are given.
+
+    :param process: the name of this process in the audit trail.
 
     :raises ConfigError: when the data folder or the database cannot be used.
     """
@@ -133,6 +155,7 @@ def open_services(live: LiveConfig) -> Services:
         config=live,
         is_alive=_open_locks(config).is_alive,
         live_keys=queue.live_keys,
+        audit=open_audit(config, process),
     )
 
 
@@ -144,7 +167,14 @@ def run_role(role: str, name: str, live: LiveConfig, stop: threading.Event) -> N
         "io": run_io,
         "web": run_web,
     }
-    roles[role](name, live, stop)
+    config = live()
+    _make_data_dir(config)
+    audit = open_audit(config, name)
+    audit.started()
+    try:
+        roles[role](name, live, stop)
+    finally:
+        audit.stopped()
 
 
 def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
@@ -152,7 +182,7 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
     from dicom_node.results.loop_guard import is_own_result  # noqa: PLC0415 - it brings pydicom's tables
 
     config = live()
-    services = open_services(live)
+    services = open_services(live, name)
     with hold(_open_locks(config), name) as held:
         # What a process of this name left open when it died is told as lost before new associations come: to others
         # the name is alive again.
@@ -172,6 +202,7 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
             now=utc_now,
             is_own_result=is_own_result,
             on_commitment_report=take_report,
+            audit=services.audit,
         )
         listener = Listener(live, intake.handlers())
         listener.start()
@@ -183,9 +214,10 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
 
 
 def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
-    """Run timers, deliveries, commitments and retention."""
-    services = open_services(live)
+    """Run timers, deliveries, commitments and retention; and keep the audit trail."""
+    services = open_services(live, name)
     config = live()
+    live.on_taken_over = lambda changed: services.audit.reconfigured(None, str(live.path), f"taken over: {changed}")
     run_worker(
         config.database_url,
         name,
@@ -201,16 +233,45 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
         stop=stop,
         periodic=(
             Periodic("reconciler", RECONCILE_EVERY_S, partial(reconciliation.reconcile, services)),
-            Periodic("retention", CLEAN_UP_EVERY_S, partial(retention.clean_up, services)),
+            Periodic("retention", CLEAN_UP_EVERY_S, partial(_clean_up, services, _open_locks(config))),
+            Periodic("configuration", LOOK_AT_CONFIG_EVERY_S, live),
+            *_keepers_of_the_trail(config, services.audit),
         ),
     )
+
+
+def _clean_up(services: Services, locks: Locks) -> None:
+    """Let retention work, unless a backup is being made or another process is at it; the next time is soon."""
+    with locks.try_hold(RETENTION) as held:
+        if held is not None:
+            retention.clean_up(services)
+
+
+def _keepers_of_the_trail(config: Config, audit: Audit) -> Iterator[Periodic]:
+    """Remove what is old of the audit trail, and send what is new to the syslog server, if there is one."""
+    data_dir, settings = config.node.data_dir, config.audit
+
+    def remove_old() -> None:
+        before = (utc_now() - timedelta(days=settings.keep_days)).date()
+        syslog.remove_old(data_dir, before, tell_lost=audit.lost if settings.syslog else None)
+
+    yield Periodic("age of the audit trail", CLEAN_UP_EVERY_S, remove_old)
+    if settings.syslog is not None:
+        forwarder, locks = syslog.Forwarder(data_dir, settings.syslog), _open_locks(config)
+
+        def send() -> None:
+            with locks.try_hold("audit-to-syslog") as held:  # another I/O worker may be at it
+                if held is not None:
+                    forwarder.send_waiting()
+
+        yield Periodic("audit to syslog", SEND_TRAIL_EVERY_S, send)
 
 
 def run_analysis(name: str, live: LiveConfig, stop: threading.Event) -> None:
     """Load the models, then run analyses one at a time."""
     from dicom_node.pipeline.analysis import analyse_study  # noqa: PLC0415 - codecs and highdicom, for this role only
 
-    services = open_services(live)
+    services = open_services(live, name)
     config = live()
     run_worker(
         config.database_url,
@@ -223,7 +284,7 @@ def run_analysis(name: str, live: LiveConfig, stop: threading.Event) -> None:
     )
 
 
-def run_web(name: str, live: LiveConfig, stop: threading.Event) -> None:  # noqa: ARG001 - every role has a name
+def run_web(name: str, live: LiveConfig, stop: threading.Event) -> None:
     """Serve the admin pages."""
     from dicom_node.web.app import make_app  # noqa: PLC0415
     from dicom_node.web.server import serve  # noqa: PLC0415
@@ -232,7 +293,8 @@ def run_web(name: str, live: LiveConfig, stop: threading.Event) -> None:  # noqa
     _make_data_dir(config)
     with _naming_the_database(config):
         database = Database(config.database_url)  # not connected: the pages tell when the server is away
-    serve(make_app(database, live, lambda: live.problem), config.web.host, config.web.port, stop)
+    app = make_app(database, live, lambda: live.problem, open_audit(config, name))
+    serve(app, config.web.host, config.web.port, stop)
 
 
 def installed_tasks() -> list[str]:
@@ -286,8 +348,9 @@ class Admin:
         """
         with self.services.database.read() as session:
             found = studies.show_study(session, study_instance_uid)
-        if found is None:
-            raise BadInput(f"there is no study {study_instance_uid}")
+            if found is None:
+                raise BadInput(f"there is no study {study_instance_uid}")
+            operator.view_study(self.services, session, study_instance_uid)
         return found
 
     def retry_study(self, study_instance_uid: str) -> None:
@@ -325,7 +388,66 @@ class Admin:
 def open_admin(config_path: Path) -> Admin:
     """Open the database of a node, running or not; one that was never started gets its tables first."""
     live = LiveConfig(config_path)
-    services = open_services(live)
+    services = open_services(live, COMMAND)
     if not services.database.has_schema():
         prepare_database(live())
     return Admin(services)
+
+
+def read_trail(config: Config, limit: int, study_instance_uid: str | None) -> list[dict[str, Any]]:
+    """List the newest messages of the audit trail; that somebody did so is one of them from now on."""
+    found = reading.newest(config.node.data_dir, limit, study_instance_uid)
+    _audit_reading(config)
+    return found
+
+
+def check_trail(config: Config) -> list[str]:
+    """Say where the chain of the audit trail is broken."""
+    found = reading.faults(config.node.data_dir)
+    _audit_reading(config)
+    return found
+
+
+def _audit_reading(config: Config) -> None:
+    open_audit(config, COMMAND).trail_read(audit_acts.operator(), str(config.node.data_dir / TRAIL))
+
+
+def audit_configuration(config_path: Path, change: str) -> None:
+    """Take down that a person changed the configuration by a command.
+
+    A node that never started has no data folder, and no trail: it begins with the first start.
+    """
+    config = load_config(config_path)
+    if config.node.data_dir.is_dir():
+        open_audit(config, COMMAND).reconfigured(audit_acts.operator(), str(config_path.absolute()), change)
+
+
+def back_up(config: Config, folder: Path) -> backup.Copied:
+    """Copy everything that the node holds into a new or empty folder; retention waits meanwhile, nothing else does.
+
+    :raises BackupFailed: see :func:`dicom_node.store.backup.back_up`.
+    """
+    database = _open_database(config)
+    data_dir = config.node.data_dir
+    try:
+        if not database.has_schema():
+            raise BackupFailed("there is no node to copy: its database is empty")
+        with hold(_open_locks(config), RETENTION):
+            trail = [file.relative_to(data_dir).as_posix() for file in days(data_dir)]
+            copied = backup.back_up(database, data_dir, trail, folder, utc_now())
+    except NameTaken as taken:
+        raise BackupFailed("retention is removing files just now, or another backup runs: try again later") from taken
+    finally:
+        database.close()
+    open_audit(config, COMMAND).copied(audit_acts.operator(), str(folder.absolute()))
+    return copied
+
+
+def restore(config: Config, folder: Path) -> backup.Copied:
+    """Make a node of a backup, where there is none yet, and bring its database to the newest schema.
+
+    :raises BackupFailed: see :func:`dicom_node.store.backup.restore`.
+    """
+    copied = backup.restore(config.database_url, config.node.data_dir, folder)
+    prepare_database(config)
+    return copied

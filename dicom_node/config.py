@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from dicom_node.errors import BadInput, ConfigError
 from dicom_node.profile import DEFAULT_OBJECTS, CaptureModality, Encoding, ObjectKind, Profile, SrClass
 
+AnySection = TypeVar("AnySection", "Tls | None", "Syslog | None")
 TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
@@ -179,6 +180,29 @@ class Web(Section):
     port: Port = 8080
 
 
+class Syslog(Section):
+    """A syslog server that takes the audit trail over TLS (RFC 5425); ``cert`` and ``key`` show it who we are."""
+
+    host: str
+    port: Port = 6514
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("cert and key go together")
+        return self
+
+
+class Audit(Section):
+    """How long the audit trail is kept, and who gets it besides."""
+
+    keep_days: Annotated[int, Field(ge=1)] = 3650
+    syslog: Syslog | None = None
+
+
 class Logging(Section):
     """What is logged, and in which shape."""
 
@@ -199,6 +223,7 @@ class Config(Section):
     retention: Retention = Retention()
     web: Web = Web()
     logging: Logging = Logging()
+    audit: Audit = Audit()
 
     @field_validator("scanners", "destinations")
     def _every_name_once(cls, value: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -278,13 +303,14 @@ def parse_config(text: str, path: Path) -> Config:
 
 
 def _with_absolute_paths(config: Config, folder: Path) -> Config:
+    def with_absolute_files(section: AnySection) -> AnySection:
+        files = {name: folder / value for name in ("cert", "key", "ca") if (value := getattr(section, name, None))}
+        return section.model_copy(update=files) if section is not None else section
+
     node = config.node.model_copy(update={"data_dir": folder / config.node.data_dir})
-    tls = config.dicom.tls
-    if tls is not None:
-        files = {name: folder / value for name in ("cert", "key", "ca") if (value := getattr(tls, name)) is not None}
-        tls = tls.model_copy(update=files)
-    dicom = config.dicom.model_copy(update={"tls": tls})
-    return config.model_copy(update={"node": node, "dicom": dicom})
+    dicom = config.dicom.model_copy(update={"tls": with_absolute_files(config.dicom.tls)})
+    audit = config.audit.model_copy(update={"syslog": with_absolute_files(config.audit.syslog)})
+    return config.model_copy(update={"node": node, "dicom": dicom, "audit": audit})
 
 
 def _explain(fault: Any, tree: yaml.Node | None, path: Path) -> str:

@@ -9,6 +9,7 @@ NodeError
 │   └── NoPixelData             the instance holds no picture at all
 ├── ModelError                  a model cannot be loaded, or its weights are not what the manifest says (final)
 ├── NonConformantObject         a result failed the conformance gate and must not be sent (final)
+├── BackupFailed                a backup could not be made or restored; says why (final)
 ├── SpoolFull                   no room to keep another instance safely (retryable)
 ├── DeliveryError               a peer did not take an object
 │   ├── TransientDeliveryError  it may take it later: refused, silent, out of resources (retryable)
@@ -62,6 +63,10 @@ class ModelError(NodeError):
 
 class NonConformantObject(NodeError):
     """The result object failed the conformance gate."""
+
+
+class BackupFailed(NodeError):
+    """The backup could not be made or restored."""
 
 
 class SpoolFull(NodeError):

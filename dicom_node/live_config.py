@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from dicom_node.config import Config, load_config, parse_config
@@ -26,6 +27,7 @@ class LiveConfig:
     def __init__(self, path: Path) -> None:
         self.path = path.absolute()  # a link is followed anew at each look: it may lead elsewhere by then
         self.problem: str | None = None
+        self.on_taken_over: Callable[[str], None] = lambda _changed: None  #: told the names of the changed sections
         self._config = load_config(self.path)
         self._seen = self._stamp()
         self._looked_at = time.monotonic()
@@ -64,11 +66,12 @@ class LiveConfig:
             self.problem = str(error)
             logger.error("the new configuration is refused, the old one stays in force: %s", error)  # noqa: TRY400
             return
-        self._config, waiting = merge(self._config, new)
+        old, (self._config, waiting) = self._config, merge(self._config, new)
         if waiting:
             logger.warning("changes in %s take effect after a restart", ", ".join(waiting))
         self.problem = None
         logger.info("configuration taken over from %s", self.path)
+        self.on_taken_over(", ".join(name for name in Config.model_fields if getattr(old, name) != getattr(new, name)))
 
 
 def merge(old: Config, new: Config) -> tuple[Config, list[str]]:

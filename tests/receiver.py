@@ -15,6 +15,8 @@ from pynetdicom.association import Association
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from dicom_node.audit.acts import Audit, this_process
+from dicom_node.audit.message import Message
 from dicom_node.config import Config
 from dicom_node.dimse.connection import Timeouts
 from dicom_node.dimse.listener import Listener
@@ -45,6 +47,7 @@ class Receiver:
     config: Config
     jobs: list[Job] = field(default_factory=list)
     reports: list[tuple[object, ...]] = field(default_factory=list)
+    audited: list[Message] = field(default_factory=list)
     free_bytes: int = 10**12
 
     def associations(self) -> list[AssociationRow]:
@@ -99,6 +102,7 @@ def running_receiver(
         now=utc_now,
         is_own_result=is_own_result,
         on_commitment_report=lambda *report: receiver.reports.append(report),
+        audit=Audit(this_process("NODE", "receiver-1"), receiver.audited.append),
     )
     receiver.listener = Listener(lambda: receiver.config, intake.handlers(), timeouts)
     receiver.listener.start()

@@ -10,6 +10,8 @@ from pathlib import Path
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from dicom_node.audit.acts import Audit, this_process
+from dicom_node.audit.message import Message
 from dicom_node.config import Config
 from dicom_node.domain.delivery import RetryPolicy
 from dicom_node.domain.study import GenerationState
@@ -67,12 +69,14 @@ class World:
                 ],
             }
         )
+        self.audited: list[Message] = []
         self.services = Services(
             database=self.database,
             enqueue=lambda session, job: self.desk.enqueue(session, job, self.time + job.delay),
             config=lambda: self.config,
             is_alive=lambda name: name in self.living,
             live_keys=lambda: frozenset(self.desk.live),
+            audit=Audit(this_process("DICOM_NODE", "io-0"), self.audited.append),
             patience=PATIENCE,
             now=lambda: self.time,
         )

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from dicom_node.cli import admin, models, offline, peers, reception, run, studies
+from dicom_node.cli import admin, backup, models, offline, peers, reception, run, studies
 from dicom_node.errors import ConfigError, NodeError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (run, studies, reception, peers, offline, models, admin):
+for module in (run, studies, reception, peers, offline, models, admin, backup):
     module.register(app)
 
 

@@ -1,4 +1,4 @@
-"""`ae`, `config`, `db`: what an admin sets up."""
+"""`ae`, `config`, `db`, `audit`: what an admin sets up, and what is on record about everybody."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(ae, name="ae")
     app.add_typer(config, name="config")
     app.add_typer(db, name="db")
+    app.command("audit")(audit)
 
 
 @ae.command("list")
@@ -59,6 +60,7 @@ def add_ae(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Add a scanner, or with --destination NAME a receiver of results. A running node takes it over at once."""
+    from dicom_node.bootstrap import audit_configuration
     from dicom_node.config_file import add_destination, add_scanner
 
     if destination is None:
@@ -82,6 +84,8 @@ def add_ae(
                 "commitment": commitment,
             },
         )
+    what = "scanner" if destination is None else f"destination {destination}"
+    audit_configuration(config_path, f"ae add: {what} {peer}")
     console.print(f"added to {config_path}")
 
 
@@ -94,9 +98,11 @@ def remove_ae(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Remove a scanner or a destination."""
+    from dicom_node.bootstrap import audit_configuration
     from dicom_node.config_file import remove
 
     remove(config_path, name, None if scanner is None else "scanners" if scanner else "destinations")
+    audit_configuration(config_path, f"ae remove: {name}")
     console.print(f"removed from {config_path}")
 
 
@@ -114,3 +120,44 @@ def upgrade_db(config_path: ConfigPath = DEFAULT_CONFIG) -> None:
 
     prepare_database(load_config(Path(config_path)))
     console.print("the schema is up to date")
+
+
+def audit(
+    config_path: ConfigPath = DEFAULT_CONFIG,
+    as_json: AsJson = False,
+    limit: Annotated[int, typer.Option(help="The newest so many.")] = 50,
+    study: Annotated[str | None, typer.Option(help="Only what is about this Study Instance UID.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="See instead whether a line was changed or removed.")] = False,
+) -> None:
+    """List the audit trail, newest first: who sent, changed, viewed and delivered what. To list it is on record too."""
+    from dicom_node.bootstrap import check_trail, read_trail
+
+    settings = load_config(config_path)
+    if check:
+        faults = check_trail(settings)
+        if as_json:
+            print_json(faults)
+        else:
+            print_table("Faults of the audit trail", ["where and what"], [(fault,) for fault in faults])
+        raise typer.Exit(1 if faults else 0)
+    found = read_trail(settings, limit, study)
+    if as_json:
+        print_json(found)
+        return
+    print_table(
+        "Audit trail",
+        ["time", "event", "outcome", "who", "study or object", "patient id", "instances", "said"],
+        [
+            (
+                entry["time"],
+                ": ".join(filter(None, (entry["event"], entry["type"]))),
+                entry["outcome"],
+                "; ".join(entry["who"] or ()),
+                entry["study_instance_uid"] or entry["object"],
+                entry["patient_id"],
+                entry["instances"],
+                entry["said"],
+            )
+            for entry in found
+        ],
+    )

@@ -60,6 +60,8 @@ class Handlers:
 
     association_opened: Callable[[Caller, Sequence[ContextDecision], str | None], int]
     association_rejected: Callable[[Caller, Sequence[ContextDecision], str], None]
+    #: A caller from this host failed the TLS handshake, and why: it has no certificate that we trust, or speaks no TLS.
+    handshake_failed: Callable[[str, str], None]
     association_ended: Callable[[int, Ending], None]
     #: Takes the encoded data set in pieces as they arrive. What it does not consume, the listener reads and drops.
     store: Callable[[StoreRequest, Iterator[memoryview]], Answer]

@@ -136,6 +136,8 @@ class Listener:
             Association(connection, host, self._handlers, admit_caller).serve()
         except (OSError, ssl.SSLError) as error:
             logger.warning("no TLS connection with %s: %s", host, error)
+            if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):  # that one only looked in
+                self._handlers.handshake_failed(host, str(error))
         finally:
             connection.close()
             with self._lock:

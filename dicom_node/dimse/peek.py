@@ -22,6 +22,7 @@ STUDY_INSTANCE_UID = 0x0020_000D
 SERIES_INSTANCE_UID = 0x0020_000E
 
 _KEYWORDS = {
+    0x0008_0005: "SpecificCharacterSet",
     0x0008_0008: "ImageType",
     SOP_CLASS_UID: "SOPClassUID",
     SOP_INSTANCE_UID: "SOPInstanceUID",
@@ -29,6 +30,7 @@ _KEYWORDS = {
     0x0008_0070: "Manufacturer",
     0x0008_103E: "SeriesDescription",
     0x0008_1090: "ManufacturerModelName",
+    0x0010_0020: "PatientID",
     0x0018_1000: "DeviceSerialNumber",
     0x0018_1020: "SoftwareVersions",
     STUDY_INSTANCE_UID: "StudyInstanceUID",

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 
 from sqlalchemy.orm import Session
 
+from dicom_node.audit.acts import entity
 from dicom_node.config import Destination
 from dicom_node.dimse.peer import peer_of
 from dicom_node.dimse.storage_scu import Outcome, send_instances
@@ -20,7 +21,7 @@ from dicom_node.domain.delivery import GiveUp, retry_decision
 from dicom_node.domain.study import DeliveryState, move_delivery
 from dicom_node.engine.job import Job
 from dicom_node.errors import IllegalTransition, PermanentDeliveryError
-from dicom_node.pipeline import commitment, jobs
+from dicom_node.pipeline import auditing, commitment, jobs
 from dicom_node.pipeline.completion import analyse_once_more
 from dicom_node.pipeline.services import Services
 from dicom_node.store.deliveries import (
@@ -94,8 +95,8 @@ def renew(services: Services, study_instance_uid: str, version: int, destination
         _go_on(services, session, shipment, attempt + 1)
 
 
-def retry(services: Services, ids: Sequence[int] | None = None) -> int:
-    """Send now, with fresh patience, what gave up or waits for a later time; says how many objects.
+def retry(services: Services, ids: Sequence[int] | None = None) -> list[DeliveryRow]:
+    """Send now, with fresh patience, what gave up or waits for a later time; gives the deliveries.
 
     :param ids: of deliveries; None: all of those. What was cancelled is never among them.
     :raises BadInput: a delivery does not exist.
@@ -111,7 +112,7 @@ def retry(services: Services, ids: Sequence[int] | None = None) -> int:
                     raise IllegalTransition(f"delivery {row.id} is {row.state}: it is not sent again")
         for key in held_by(rows):
             _send_now(services, session, key, frozenset(row.id for row in rows))
-        return len(rows)
+        return rows
 
 
 def redeliver(services: Services, study_instance_uid: str, destination_name: str) -> int:
@@ -160,10 +161,19 @@ def _send(services: Services, destination: Destination, pending: Sequence[Parcel
         else:
             outcomes[parcel.row.id] = Outcome(path, error=PermanentDeliveryError(why))
     if whole:
-        paths = [services.data_dir / parcel.path for parcel in whole]
-        sent = send_instances(peer_of(services.config(), destination), services.config().node.ae_title, paths)
-        outcomes.update((parcel.row.id, outcome) for parcel, outcome in zip(whole, sent, strict=True))
+        outcomes.update(_send_and_audit(services, destination, whole))
     return outcomes
+
+
+def _send_and_audit(services: Services, destination: Destination, whole: Sequence[Parcel]) -> dict[int, Outcome]:
+    to = entity(destination.ae_title, destination.host)
+    services.audit.sending(to, auditing.sent(services.data_dir, whole))
+    paths = [services.data_dir / parcel.path for parcel in whole]
+    outcomes = send_instances(peer_of(services.config(), destination), services.config().node.ae_title, paths)
+    taken = [parcel for parcel, outcome in zip(whole, outcomes, strict=True) if outcome.error is None]
+    problems = [str(outcome.error) for outcome in outcomes if outcome.error is not None]
+    services.audit.sent(to, auditing.sent(services.data_dir, whole, taken), problems)
+    return {parcel.row.id: outcome for parcel, outcome in zip(whole, outcomes, strict=True)}
 
 
 def _record(services: Services, session: Session, shipment: Shipment, outcomes: Mapping[int, Outcome]) -> None:

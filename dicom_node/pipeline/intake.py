@@ -17,6 +17,7 @@ from pydicom import Dataset
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from dicom_node.audit.acts import Audit
 from dicom_node.config import Config, Scanner
 from dicom_node.dimse.contexts import ContextDecision
 from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
@@ -27,6 +28,7 @@ from dicom_node.domain.result import SopReference
 from dicom_node.engine.job import Enqueue
 from dicom_node.errors import SpoolFull, UnreadableDataset
 from dicom_node.pipeline import jobs
+from dicom_node.pipeline.auditing import AssociationAudit
 from dicom_node.store import associations, commitment_requests, generations, procedure_steps
 from dicom_node.store.database import Database, session_within
 from dicom_node.store.generations import Timer
@@ -66,6 +68,7 @@ class Intake:
         now: Callable[[], datetime],
         is_own_result: Callable[[Dataset], bool],
         on_commitment_report: CommitmentReported,
+        audit: Audit,
     ) -> None:
         self._database = database
         self._spool = spool
@@ -76,6 +79,7 @@ class Intake:
         # A scanner's images all name the same equipment, so each answer of the rule is worked out once.
         self._is_our_own = lru_cache(maxsize=256)(lambda equipment: is_own_result(as_data_set(equipment)))
         self._on_commitment_report = on_commitment_report
+        self._audit = AssociationAudit(audit, database, spool.data_dir)
         self._delivering: set[int] = set()  # associations in the middle of an instance
         self._instances = InstanceLog(lambda path: (spool.data_dir / path).exists())
         self._commits: GroupCommit[tuple[Arrival, PartFile], Recorded] = GroupCommit(self._commit)
@@ -85,6 +89,7 @@ class Intake:
         return Handlers(
             association_opened=self.association_opened,
             association_rejected=self.association_rejected,
+            handshake_failed=self._audit.handshake_failed,
             association_ended=self.association_ended,
             store=self.store,
             procedure_step_created=self.procedure_step_created,
@@ -100,12 +105,15 @@ class Intake:
     def association_opened(self, caller: Caller, contexts: Sequence[ContextDecision], reason: str | None) -> int:
         """Write down an association before it delivers."""
         with self._database.write() as session:
-            return associations.opened(session, self._entry(caller, contexts, reason), self._now())
+            association_id = associations.opened(session, self._entry(caller, contexts, reason), self._now())
+        self._audit.opened(association_id, caller)
+        return association_id
 
     def association_rejected(self, caller: Caller, contexts: Sequence[ContextDecision], reason: str) -> None:
         """Write down who was rejected, and why."""
         with self._database.write() as session:
             associations.rejected(session, self._entry(caller, contexts, reason), self._now())
+        self._audit.rejected(caller, reason)
 
     def association_ended(self, association_id: int, ending: Ending) -> None:
         """Write down how an association ended; from here on it holds no study open.
@@ -122,6 +130,7 @@ class Intake:
                 )
                 time.sleep(pause_s)
             else:
+                self._audit.ended(association_id, ending)
                 return
 
     def _write_ending(self, association_id: int, ending: Ending) -> None:
@@ -166,6 +175,7 @@ class Intake:
                 head = _write(part, pieces, lambda head: self._hold_open(request, head))
                 header, fault = _look(head, part, request)
                 if header is not None and self._is_our_own(header.equipment):
+                    self._audit.refused(request.association_id)
                     return Answer(Status.NOT_AUTHORISED, "a result of this node itself, not taken back")
                 file = part.finish()
                 if len(self._delivering) > 1:
@@ -179,6 +189,7 @@ class Intake:
             return Answer(Status.OUT_OF_RESOURCES, str(full))
         finally:
             self._delivering.discard(request.association_id)
+        self._audit.received(request.association_id, arrival.study_instance_uid, header)
         if not recorded.is_kept:
             self._spool.remove(file)
         if recorded.state is not InstanceState.STORED:

@@ -1,14 +1,17 @@
-"""What a person may tell the node about a study: try again, or give it up."""
+"""What a person may tell the node about a study: try again, send again, or give it up. Each order is audited."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
+from dicom_node.audit.acts import operator
 from dicom_node.domain.study import DeliveryState, GenerationState, move_delivery, move_generation
 from dicom_node.errors import BadInput, IllegalTransition
-from dicom_node.pipeline import delivery, jobs
+from dicom_node.pipeline import auditing, delivery, jobs
 from dicom_node.pipeline.services import Services
 from dicom_node.store.generations import lock_study
 from dicom_node.store.instances import InstanceState
@@ -42,6 +45,7 @@ def retry_study(services: Services, study_instance_uid: str) -> None:
         row.error = None
         row.closed_at = services.now()  # the date of the new answer
         services.enqueue(session, jobs.analyse_study(study_instance_uid, row.number, row.attempt))
+    _audit(services, study_instance_uid, "study retry")
 
 
 def cancel_study(services: Services, study_instance_uid: str, reason: str) -> None:
@@ -67,7 +71,30 @@ def cancel_study(services: Services, study_instance_uid: str, reason: str) -> No
             item.state = move_delivery(DeliveryState(item.state), DeliveryState.CANCELLED)
             item.error = reason
     logger.info("study %s was cancelled: %s", study_instance_uid, reason)
+    _audit(services, study_instance_uid, "study cancel", reason)
 
 
-retry_deliveries = delivery.retry
-redeliver = delivery.redeliver
+def redeliver(services: Services, study_instance_uid: str, destination: str) -> int:
+    """Give a destination the newest answer, as :func:`dicom_node.pipeline.delivery.redeliver`."""
+    count = delivery.redeliver(services, study_instance_uid, destination)
+    _audit(services, study_instance_uid, "study redeliver", f"to {destination}")
+    return count
+
+
+def retry_deliveries(services: Services, ids: Sequence[int] | None = None) -> int:
+    """Send now what failed or waits, as :func:`dicom_node.pipeline.delivery.retry`."""
+    rows = delivery.retry(services, ids)
+    for study in dict.fromkeys(row.study_instance_uid for row in rows):
+        _audit(services, study, "delivery retry")
+    return len(rows)
+
+
+def view_study(services: Services, session: Session, study_instance_uid: str) -> None:
+    """Take down that a person looked at a study."""
+    services.audit.viewed(operator(), auditing.known(session, services.data_dir, study_instance_uid))
+
+
+def _audit(services: Services, study_instance_uid: str, order: str, reason: str = "") -> None:
+    with services.database.read() as session:
+        subject = auditing.known(session, services.data_dir, study_instance_uid)
+    services.audit.ordered(operator(), subject, order, reason)

@@ -11,6 +11,7 @@ from sqlalchemy import Select, delete, select, union
 from sqlalchemy.orm import Session
 
 from dicom_node.domain.study import CommitmentState, DeliveryState, GenerationState
+from dicom_node.pipeline import auditing
 from dicom_node.pipeline.operator import CANCELLED
 from dicom_node.pipeline.services import Services
 from dicom_node.store import commitment_requests
@@ -115,8 +116,10 @@ def _remove_images(services: Services, before: datetime, *, may_be_retried: bool
             query = select(InstanceRow).where(InstanceRow.study_instance_uid == study, kept).with_for_update()
             rows = list(session.scalars(query))
             paths = [row.path for row in rows]
+            subject = auditing.known(session, services.data_dir, study)
             for row in rows:
                 row.state, row.reason = InstanceState.REMOVED, REMOVED_REASON
+        services.audit.deleted(subject, "images, by retention")
         removed += _unlink(services.data_dir, paths)
     return removed
 
@@ -143,8 +146,10 @@ def _remove_studies(services: Services, before: datetime) -> int:
             if not _take(session, study, finished) or _has_images(session, study):
                 continue
             paths = list(session.scalars(select(ResultRow.path).filter_by(study_instance_uid=study)))
+            subject = auditing.known(session, services.data_dir, study)
             for table in (DeliveryRow, CommitmentRow, ResultRow, AnalysisRow, InstanceRow, GenerationRow, StudyRow):
                 session.execute(delete(table).where(table.study_instance_uid == study))
+        services.audit.deleted(subject, "all that was left, by retention")
         _unlink(services.data_dir, paths)
         removed += 1
     return removed

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from dicom_node.audit.acts import Audit
 from dicom_node.config import Config
 from dicom_node.domain.delivery import RetryPolicy
 from dicom_node.engine.job import Enqueue
@@ -40,6 +41,7 @@ class Services:
     :ivar config: gives the configuration in force now.
     :ivar is_alive: tells whether the process of that name runs (``engine.executors``).
     :ivar live_keys: lists the keys of all jobs that wait or run (``engine.queue``).
+    :ivar audit: takes down who did what.
     """
 
     database: Database
@@ -47,6 +49,7 @@ class Services:
     config: Callable[[], Config]
     is_alive: Callable[[str], bool]
     live_keys: Callable[[], frozenset[str]]
+    audit: Audit
     patience: Patience = field(default_factory=Patience)
     now: Callable[[], datetime] = utc_now
 

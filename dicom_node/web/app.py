@@ -12,6 +12,7 @@ import yaml
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from prometheus_client import CONTENT_TYPE_LATEST
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -21,12 +22,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
+from dicom_node.audit.acts import Audit, browser
 from dicom_node.config import Config
 from dicom_node.live_config import RELOADED, RELOADED_OF_ANALYSIS
+from dicom_node.pipeline import auditing
 from dicom_node.store import overview
 from dicom_node.store.database import Database, mask_password
 from dicom_node.web import doctor, words
 from dicom_node.web.guard import Guard
+from dicom_node.web.looks import Looks
 from dicom_node.web.metrics import Scrape, free_bytes, render
 
 FOLDER = Path(__file__).parent
@@ -45,14 +49,16 @@ def make_app(
     database: Database,
     current_config: Callable[[], Config],
     problem: Callable[[], str | None],
+    audit: Audit,
     clock: Callable[[], datetime] = utc_now,
 ) -> Starlette:
     """Make the web application.
 
     :param current_config: gives the configuration in force.
     :param problem: gives why the file on disk was refused, or None.
+    :param audit: takes down who looked at which study.
     """
-    pages = Pages(database, current_config, problem, clock)
+    pages = Pages(database, current_config, problem, audit, clock)
     return Starlette(
         routes=[
             Route("/", pages.studies, name="studies"),
@@ -78,11 +84,14 @@ class Pages:
         database: Database,
         current_config: Callable[[], Config],
         problem: Callable[[], str | None],
+        audit: Audit,
         clock: Callable[[], datetime],
     ) -> None:
         self.database = database
         self.current_config = current_config
         self.problem = problem
+        self.audit = audit
+        self.looks = Looks()
         self.clock = clock
         self.templates = Jinja2Templates(env=_environment())
 
@@ -100,8 +109,9 @@ class Pages:
         uid = request.path_params["uid"]
         with self.database.read() as session:
             record = overview.show_study(session, uid)
-        if record is None:
-            raise HTTPException(404, f"No study {uid} is on record here.")
+            if record is None:
+                raise HTTPException(404, f"No study {uid} is on record here.")
+            self._audit_view(request, session, uid)
         said = record.analysis.summary if record.analysis else []
         return self._show(
             request,
@@ -113,6 +123,12 @@ class Pages:
             current=[entry for entry in record.results if entry[0].version == record.line.version],
             earlier=[entry for entry in record.results if entry[0].version != record.line.version],
         )
+
+    def _audit_view(self, request: Request, session: Session, uid: str) -> None:
+        """Take down who looks; a page that stays open, and asks again by itself, is one look."""
+        host = request.client.host if request.client else ""
+        if self.looks.is_new(host, uid, self.clock()):
+            self.audit.viewed(browser(host), auditing.known(session, self.current_config().node.data_dir, uid))
 
     def associations(self, request: Request) -> Response:
         """Show the association doctor."""

@@ -16,6 +16,8 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from sqlalchemy import select
 
+from dicom_node.audit.acts import Audit, this_process
+from dicom_node.audit.message import Message
 from dicom_node.config import Config
 from dicom_node.dimse.listener import Listener
 from dicom_node.domain.delivery import RetryPolicy
@@ -57,12 +59,14 @@ class SendingNode:
         self.database.upgrade()
         self.queue.migrate()
         self.locks = open_locks(url, folder)
+        self.audited: list[Message] = []
         self.services = Services(
             database=self.database,
             enqueue=self.queue.enqueue,
             config=lambda: self.config,
             is_alive=self.locks.is_alive,
             live_keys=self.queue.live_keys,
+            audit=Audit(this_process("DICOM_NODE", "io-0"), self.audited.append),
             patience=PATIENCE,
         )
         self._stop = threading.Event()
@@ -81,6 +85,7 @@ class SendingNode:
             now=utc_now,
             is_own_result=lambda _: False,
             on_commitment_report=lambda *report: commitment.on_report(self.services, *report) and None,
+            audit=self.services.audit,
         )
         self._listener = Listener(lambda: self.config, intake.handlers())
         self._listener.start()

@@ -136,7 +136,7 @@ def test_a_final_refusal_is_a_dead_letter_until_an_operator_retries(start: Start
     study, uids = node.answer(1)
     (result,) = node.wait_for(study, "failed")["results"]
     assert "A900: the data set does not match its SOP class (bad data set)" in result["error"]
-    assert delivery.retry(node.services) == 1
+    assert len(delivery.retry(node.services)) == 1
     node.wait_for(study, "committed")
     assert pacs.received == uids * 2
 

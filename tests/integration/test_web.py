@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from dicom_node.audit.acts import Audit, this_process
+from dicom_node.audit.message import Message
 from dicom_node.config import Config, parse_config
 from dicom_node.errors import ConfigError
 from dicom_node.store.database import Database
@@ -28,6 +30,7 @@ from dicom_node.store.tables import (
     StudyRow,
 )
 from dicom_node.web.app import make_app
+from dicom_node.web.looks import Looks
 from dicom_node.web.server import serve
 
 NOW = datetime(2026, 3, 2, 12, 0, 0, tzinfo=UTC)
@@ -57,7 +60,9 @@ class Node:
         self.database = Database(f"sqlite:///{folder / 'node.sqlite'}")
         self.config: Config = parse_config(CONFIG, folder / "config.yaml")
         self.problem: str | None = None
-        app = make_app(self.database, lambda: self.config, lambda: self.problem, lambda: NOW)
+        self.audited: list[Message] = []
+        audit = Audit(this_process("DICOM_NODE", "web-0"), self.audited.append)
+        app = make_app(self.database, lambda: self.config, lambda: self.problem, audit, lambda: NOW)
         self.app = app
         self.client = TestClient(app, base_url="http://127.0.0.1:8080", raise_server_exceptions=True)
 
@@ -502,3 +507,24 @@ def test_the_server_serves_over_a_socket_until_told_to_stop(busy: Node) -> None:
         server.join(10)
     assert not server.is_alive()
     assert not answers()
+
+
+def test_who_looks_at_a_study_is_on_record_once_however_long_the_page_stays_open(busy: Node) -> None:
+    for _ in range(3):
+        busy.page(f"/studies/{COMMITTED}")
+    busy.page(f"/studies/{FAILED}")
+    busy.page("/")
+    assert busy.client.get("/studies/9.9.9").status_code == 404
+    assert [message.objects[0].identifier for message in busy.audited] == [COMMITTED, FAILED]
+    message = busy.audited[0]
+    assert (message.event.meaning, message.action) == ("DICOM Instances Accessed", "R")
+    assert message.participants[0].host == "testclient"  # what the client of the tests calls itself
+
+
+def test_after_a_while_it_is_a_look_of_its_own() -> None:
+    looks = Looks()
+    assert looks.is_new("10.0.0.8", COMMITTED, NOW)
+    assert not looks.is_new("10.0.0.8", COMMITTED, NOW + timedelta(minutes=14))
+    assert not looks.is_new("10.0.0.8", COMMITTED, NOW + timedelta(minutes=28))
+    assert looks.is_new("10.0.0.8", COMMITTED, NOW + timedelta(minutes=43))
+    assert looks.is_new("10.0.0.9", COMMITTED, NOW)

@@ -132,7 +132,7 @@ def test_a_dead_letter_is_retried_with_fresh_patience(world: World, network: Net
     world.deliverable(1)
     network.errors = [NEVER, BUSY, BUSY, BUSY]
     world.run_due(STEPS)
-    assert delivery.retry(world.services, [row.id for row in rows(world)]) == 1
+    assert len(delivery.retry(world.services, [row.id for row in rows(world)])) == 1
     for _ in range(3):
         world.run_due(STEPS)
         world.later(hours=1)
@@ -146,7 +146,7 @@ def test_a_retry_takes_along_what_still_waits_and_its_old_job_does_nothing(world
     network.errors = [NEVER, BUSY]
     world.run_due(STEPS)
     old = world.keys
-    assert delivery.retry(world.services, [1]) == 1
+    assert len(delivery.retry(world.services, [1])) == 1
     ran = world.run_due(STEPS)
     assert ran == [f"deliver:{STUDY}:1:main-pacs:2"]
     assert states(world) == ["sent", "sent"]
@@ -162,7 +162,7 @@ def test_what_waits_for_its_time_is_sent_now(world: World, network: Network) -> 
         world.later(hours=1)
         world.run_due(STEPS)
     (old,) = world.keys
-    assert delivery.retry(world.services) == 1
+    assert len(delivery.retry(world.services)) == 1
     assert world.run_due(STEPS) == [f"deliver:{STUDY}:1:main-pacs:4"]
     assert states(world) == ["sent"]
     world.later(hours=1)
@@ -176,7 +176,7 @@ def test_what_is_brought_forward_has_fresh_patience(world: World, network: Netwo
     for _ in range(3):
         world.later(hours=1)
         world.run_due(STEPS)
-    assert delivery.retry(world.services, [rows(world)[0].id]) == 1
+    assert len(delivery.retry(world.services, [rows(world)[0].id])) == 1
     world.run_due(STEPS)
     assert states(world) == ["pending"]
     assert world.due_in(f"deliver:{STUDY}:1:main-pacs:5") == timedelta(seconds=30)
@@ -192,7 +192,7 @@ def test_a_retry_while_a_delivery_runs_does_not_send_twice(
 
     def send(peer: Any, ae_title: str, paths: Sequence[Path]) -> list[Outcome]:
         if len(network.sent) == 1:
-            assert delivery.retry(world.services) == 1  # the dead letter; the other is on its way
+            assert len(delivery.retry(world.services)) == 1  # the dead letter; the other is on its way
         return network.send(peer, ae_title, paths)
 
     monkeypatch.setattr(delivery, "send_instances", send)
@@ -207,7 +207,7 @@ def test_a_retry_while_a_delivery_runs_does_not_send_twice(
 def test_what_was_taken_is_not_retried(world: World, network: Network) -> None:
     world.deliverable(1)
     world.run_due(STEPS)
-    assert delivery.retry(world.services) == 0
+    assert len(delivery.retry(world.services)) == 0
     with pytest.raises(IllegalTransition, match="delivery 1 is sent"):
         delivery.retry(world.services, [1])
     assert len(network.sent) == 1
@@ -228,7 +228,7 @@ def test_what_a_person_cancelled_is_never_sent(world: World, network: Network) -
     world.run_due(STEPS)
     cancel_study(world.services, STUDY, "wrong patient")
     assert [(row.state, row.error) for row in rows(world)] == [("cancelled", "wrong patient")] * 2
-    assert delivery.retry(world.services) == 0
+    assert len(delivery.retry(world.services)) == 0
     with pytest.raises(IllegalTransition, match="delivery 2 is cancelled"):
         delivery.retry(world.services, [2])
     world.later(days=30)

@@ -43,6 +43,6 @@ class Yolo11Recipe(DetectorRecipe):
 
 def starting_weights(path: Path, wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Read the numbers of an ultralytics checkpoint (a pickle: only for training, only from a trusted folder)."""
-    checkpoint = torch.load(path, map_location="cpu", weights_only=False)
+    checkpoint = torch.load(path, map_location="cpu", weights_only=False)  # nosec B614
     numbers = (checkpoint.get("ema") or checkpoint["model"]).float().state_dict()
     return {name: numbers[name] for name in wanted}
