@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -42,9 +43,12 @@ def write(
 
 
 def wrapped(text: str, max_width: float, font_px: int) -> list[str]:
-    """Break a text between words into lines of at most ``max_width`` pixels; a longer word keeps a line of its own."""
+    """Break a text between words into lines of at most ``max_width`` pixels; a longer word keeps a line of its own.
+
+    A number and its percent sign are one word.
+    """
     lines: list[str] = []
-    for word in text.split():
+    for word in re.findall(r"\S+(?:\s%\S*)?", text):
         if lines and width_of(f"{lines[-1]} {word}", font_px) <= max_width:
             lines[-1] += f" {word}"
         else:

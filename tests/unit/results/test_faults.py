@@ -51,6 +51,11 @@ def in_three_dimensions(ds: Dataset) -> None:
     del item.ContentSequence
 
 
+def ellipse_of_two_points(ds: Dataset) -> None:
+    item = shape(ds, "POLYLINE")
+    item.GraphicType, item.GraphicData = "ELLIPSE", [0.0, 0.0, 1.0, 1.0]
+
+
 def long_code(ds: Dataset) -> None:
     spoiling.first_of_type(ds, "CODE").ConceptCodeSequence[0].CodeValue = "12345678901234567"
 
@@ -89,7 +94,7 @@ FAULTS = {
         lambda ds: setattr(shape(ds, "POLYLINE"), "GraphicData", [0.0, 0.0, 1.0]), ("dsrdump",), "has 3 coordinates"
     ),
     "an ellipse of two points": Fault(
-        lambda ds: setattr(shape(ds, "ELLIPSE"), "GraphicData", [0.0, 0.0, 1.0, 1.0]),
+        ellipse_of_two_points,
         ("dciodvfy", "dsrdump", "pixelmed"),
         "has 4 coordinates",
     ),
@@ -108,7 +113,7 @@ FAULTS = {
     "no procedure": Fault(lambda ds: spoiling.drop(ds, codes.PROCEDURE_REPORTED), gate="Procedure reported is missing"),
     "no tracking uid": Fault(lambda ds: spoiling.drop(ds, codes.TRACKING_UID), gate="no tracking identifier"),
     "no fetus id": Fault(lambda ds: spoiling.drop(ds, codes.SUBJECT_ID), gate="no Subject ID"),
-    "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1501"),
+    "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1410"),
 }
 TOOLS: dict[str, Callable[[Path, Path], str]] = {
     "dciodvfy": lambda path, _source: validators.dciodvfy(path),

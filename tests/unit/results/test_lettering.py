@@ -42,5 +42,6 @@ def test_what_lies_outside_is_cut_off() -> None:
 
 def test_lines_break_between_words() -> None:
     assert wrapped("one two three", width_of("one two", 14), 14) == ["one two", "three"]
+    assert wrapped("nose 92 %, skin", width_of("nose 92", 14), 14) == ["nose", "92 %,", "skin"]
     assert wrapped("unbreakable", 3, 14) == ["unbreakable"]
     assert wrapped("", 100, 14) == []
