@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ FOLDER = "audit"
 FIRST = "0" * 64  #: what the first line of all is bound to
 _SUFFIX = ".jsonl"
 _LINE_AT_MOST = 256 * 1024
+TURN_WITHIN_S = 5.0  #: a turn lasts well under a millisecond
+_LOOK_EVERY_S = 0.002
 
 
 class Trail:
@@ -149,7 +152,10 @@ def _open(file: Path, line: bytes) -> int:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Wait until no other process or thread appends."""
+    """Wait until no other process or thread appends.
+
+    :raises OSError: one never ends, because somebody stopped it in the middle.
+    """
     made = not folder.exists()
     folder.mkdir(mode=0o750, exist_ok=True)  # not its parents: without its data folder a node has nothing to tell of
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -157,10 +163,23 @@ def _locked(folder: Path) -> Iterator[None]:
         if made:
             _give_to_the_owner_of(folder.parent, descriptor)
             _flush_folder(folder.parent)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _take_turn(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+def _take_turn(descriptor: int) -> None:
+    deadline = time.monotonic() + TURN_WITHIN_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return
 
 
 def _give_to_the_owner_of(folder: Path, descriptor: int) -> None:

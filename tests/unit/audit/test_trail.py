@@ -1,6 +1,7 @@
 """The trail holds what it was told, in order, whoever writes at once; and tells when somebody changed it."""
 
 import errno
+import fcntl
 import json
 import os
 import threading
@@ -150,3 +151,16 @@ def test_a_line_holds_the_message_and_the_digest_before_it(tmp_path: Path, audit
     entry = json.loads(days(tmp_path)[0].read_bytes())
     assert entry["previous"] == "0" * 64
     assert entry["message"].startswith("<AuditMessage>")
+
+
+def test_a_process_that_was_stopped_in_the_middle_stops_nobody_else(
+    tmp_path: Path, audit: Audit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trail_module, "TURN_WITHIN_S", 0.05)
+    audit.started()
+    stopped = os.open(tmp_path / "audit", os.O_RDONLY)
+    fcntl.flock(stopped, fcntl.LOCK_EX)
+    audit.rejected(SCANNER, "not written")
+    os.close(stopped)
+    audit.stopped()
+    assert newest(tmp_path, 2)[1]["said"] == "1 messages could not be written"
