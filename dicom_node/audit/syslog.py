@@ -131,6 +131,12 @@ def unsent(data_dir: Path, limit: int) -> tuple[list[str], Position]:
     return messages, position
 
 
+def unsent_bytes(data_dir: Path) -> int:
+    """Say how much of the trail the server has not got."""
+    position = Position.read(data_dir) or Position(date.min, 0)
+    return sum(file.stat().st_size - position.within(day_of(file)) for file in _not_before(position, data_dir))
+
+
 def _not_before(position: Position, data_dir: Path) -> list[Path]:
     return [file for file in days(data_dir) if day_of(file) >= position.day]
 

@@ -23,6 +23,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
 
 from dicom_node.audit.acts import Audit, browser
+from dicom_node.audit.syslog import unsent_bytes
 from dicom_node.config import Config
 from dicom_node.live_config import RELOADED, RELOADED_OF_ANALYSIS
 from dicom_node.pipeline import auditing
@@ -190,6 +191,7 @@ class Pages:
             gauges,
             [destination.name for destination in config.destinations],
             free_bytes(config.node.data_dir),
+            audit_unsent_bytes=unsent_bytes(config.node.data_dir) if config.audit.syslog else 0,
             config_refused=self.problem() is not None,
             now=self.clock(),
         )

@@ -29,12 +29,14 @@ class Scrape(Collector):
         destinations: Iterable[str],
         spool_free_bytes: int,
         *,
+        audit_unsent_bytes: int,
         config_refused: bool,
         now: datetime,
     ) -> None:
         self.gauges = gauges
         self.destinations = sorted({*destinations, *(name for name, _ in gauges.deliveries)})
         self.spool_free_bytes = spool_free_bytes
+        self.audit_unsent_bytes = audit_unsent_bytes
         self.config_refused = config_refused
         self.now = now
 
@@ -68,6 +70,11 @@ class Scrape(Collector):
         yield deliveries
         yield ages
         yield _one("spool_free_bytes", "Free space on the volume of data_dir.", self.spool_free_bytes)
+        yield _one(
+            "audit_unsent_bytes",
+            "Audit trail that the syslog server has not got yet; 0 where there is none.",
+            self.audit_unsent_bytes,
+        )
         yield _one(
             "config_refused", "1 while the file on disk is refused and older settings hold.", self.config_refused
         )

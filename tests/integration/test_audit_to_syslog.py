@@ -19,7 +19,7 @@ from dicom_node.audit import syslog
 from dicom_node.audit.acts import Audit, entity, this_process
 from dicom_node.audit.message import Source
 from dicom_node.audit.reading import newest
-from dicom_node.audit.syslog import Forwarder, remove_old
+from dicom_node.audit.syslog import Forwarder, remove_old, unsent_bytes
 from dicom_node.audit.trail import Trail, days
 from dicom_node.config import Syslog
 
@@ -94,9 +94,11 @@ def test_while_the_server_is_away_nothing_is_lost_and_nobody_waits(
     node.tell("two")
     assert node.forwarder.send_waiting() == 0
     assert caplog.text.count("cannot be sent to 127.0.0.1") == 1  # told once, not at every try
+    assert unsent_bytes(tmp_path) == days(tmp_path)[0].stat().st_size
     with running_syslog_server(*certificate, port=node.settings.port) as server:
         assert node.forwarder.send_waiting() == 2
     assert said(server.messages) == ["one", "two"]
+    assert unsent_bytes(tmp_path) == 0
 
 
 def test_a_server_that_closes_without_a_word_has_read_all(tmp_path: Path, certificate: tuple[Path, Path]) -> None:

@@ -455,6 +455,7 @@ def test_metrics_count_what_the_rows_say(busy: Node) -> None:
         'dicom_node_associations{outcome="rejected"} 2.0',
         "dicom_node_open_associations 1.0",
         "dicom_node_config_refused 0.0",
+        "dicom_node_audit_unsent_bytes 0.0",
     ):
         assert line in lines
     free = next(line for line in lines if line.startswith("dicom_node_spool_free_bytes "))
