@@ -38,8 +38,8 @@ logger = logging.getLogger(__name__)
 
 GATE = "planes"
 PLANE = "plane"  #: name of the gate's classification
-#: Below this probability the gate's plane is told but no task acts on it. Of real standard planes 1.3 % fall below;
-#: pictures of other examinations, which the gate never learned, were given planes at up to 0.73.
+#: Below this probability the gate's plane is no answer, and no task acts on it. Of real standard planes 1.3 % fall
+#: below; pictures of other examinations, which the gate never learned, were given planes at up to 0.73.
 SURE_ENOUGH = 0.6
 #: A frame with a larger coloured share is Doppler or a rendered volume. Banners, text and scales stay below: up to
 #: 0.096 of a whole grey-scale picture in the samples, 0.004 inside its tissue regions.
@@ -160,7 +160,8 @@ class Examiner:
         for frame in batch:
             plane, probability = _plane_of(found[frame.reference])
             if plane != OUT_OF_SCOPE and probability < SURE_ENOUGH:
-                found[frame.reference].append(_unsure(frame.reference, probability))
+                # Instead of the view, not beside it: who reads codes alone would take a guess for an answer.
+                found[frame.reference] = [_unsure(frame.reference, plane, probability)]
                 plane = OUT_OF_SCOPE
             gated.append(frame.on_plane(plane, probability))
         for task in self._tasks:
@@ -260,8 +261,9 @@ def _decodable(instance: Instance, numbers: Sequence[int], not_analysed: list[No
             yield item
 
 
-def _unsure(frame: FrameReference, probability: float) -> NotAssessable:
-    reason = f"the plane is not sure enough to act on ({probability * 100:.0f} %, needed: {SURE_ENOUGH * 100:.0f} %)"
+def _unsure(frame: FrameReference, plane: str, probability: float) -> NotAssessable:
+    sure = f"{probability * 100:.0f} %, needed: {SURE_ENOUGH * 100:.0f} %"
+    reason = f"the likeliest, {plane.replace('_', ' ')}, is not sure enough to act on ({sure})"
     return NotAssessable(GATE, frame, PLANE, reason)
 
 

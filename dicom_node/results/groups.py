@@ -203,12 +203,16 @@ class GroupWriter:
     def _line_of(self, finding: found.Measurement) -> Sequence[Sequence[float]]:
         """Give a measured shape as a line: OHIF 3.13 draws no ellipse with oblique axes, and then not its value either.
 
-        The biometry report keeps the ellipse.
+        The biometry report keeps the ellipse. Between ends inside the image it may bulge over the edge, and then follows
+        the edge; one with its ends outside stays as it is, and the gate refuses it.
         """
         if finding.graphic.kind == "polyline":
             return finding.graphic.points_px
         image = self._image(finding.frame)
-        line = np.clip(outline(finding), 0, (image.Columns, image.Rows))
+        line, size = outline(finding), (image.Columns, image.Rows)
+        ends = np.asarray(finding.graphic.points_px)
+        if (ends >= 0).all() and (ends <= size).all():
+            line = np.clip(line, 0, size)
         return [*line[:-1].tolist(), line[0].tolist()]
 
     def _region(self, frame: FrameReference, kind: str, points_px: Sequence[Sequence[float]]) -> ImageRegion:

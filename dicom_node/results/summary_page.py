@@ -42,6 +42,9 @@ _BODY, _SMALL, _LARGE, _TITLE = 19, 15, 26, 30  # font sizes in pixels
 _MARGIN, _PAD = 16, 14
 _PICTURES = 4  #: of planes, at most
 _CHARTS = 4
+_GAP = 4  #: between two answers, in pixels
+_USUAL, _LOWEST = 578, 760  #: where the card of the answers ends
+_HEAD = 44  #: of a card: its title and the margins
 
 
 def draw_page(analysis: StudyAnalysis, images: int, key_frames: Sequence[Frame]) -> Picture:
@@ -55,8 +58,10 @@ def draw_page(analysis: StudyAnalysis, images: int, key_frames: Sequence[Frame])
     _planes(page.card((_MARGIN, 88, WIDTH - _MARGIN, 356), "Planes seen"), analysis, key_frames)
     _structures(page.card((_MARGIN, 370, 388, 898), "Structures"), analysis)
     _measurements(page.card((402, 370, 868, 898), "Measurements"), analysis, assessment)
-    _answers(page.card((882, 370, WIDTH - _MARGIN, 578), "Answers"), analysis)
-    _not_assessable(page.card((882, 592, WIDTH - _MARGIN, 898), "Not assessable"), analysis, assessment)
+    answers = _answers_of(analysis)
+    bottom = _bottom_of(answers, 370)
+    _answers(page.card((882, 370, WIDTH - _MARGIN, bottom), "Answers"), answers)
+    _not_assessable(page.card((882, bottom + _PAD, WIDTH - _MARGIN, 898), "Not assessable"), analysis, assessment)
     _footing(page, analysis)
     return page.picture
 
@@ -221,30 +226,82 @@ def _no_sizes(card: _Paper, analysis: StudyAnalysis, assessment: Assessment) -> 
         card.line("No plane that can be measured was seen, or none could be assessed.", _GREY)
 
 
-def _answers(card: _Paper, analysis: StudyAnalysis) -> None:
-    """Say what was answered about the study or a frame; an answer that is not normal stands first and in colour."""
-    answers = [
-        it
-        for it in analysis.findings
-        if isinstance(it, Classification)
-        and it.concept != codes.IMAGE_VIEW
-        and (it.site is None or is_suspicious(it))  # parts that are normal stand among the structures
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """Lines of one answer: texts with colour and font size."""
+
+    lines: tuple[tuple[str, Colour, int], ...]
+    is_suspicious: bool
+
+    def height(self, width: int) -> float:
+        """Tell how much of a card it takes."""
+        return _GAP + sum(len(wrapped(text, width, px)) * px * LINE_HEIGHT for text, _, px in self.lines)
+
+
+def _answers_of(analysis: StudyAnalysis) -> list[_Answer]:
+    """List what was answered: anomalies of the study first, then of its parts, all of one kind together, then the rest.
+
+    Parts that are normal stand among the structures.
+    """
+    given = [it for it in analysis.findings if isinstance(it, Classification) and it.concept != codes.IMAGE_VIEW]
+    whole = sorted((it for it in given if it.site is None), key=_surest_first)
+    bad_parts = [it for it in given if it.site is not None and is_suspicious(it)]
+    answers = [_whole_answer(it, count) for it, count in _counted(whole)]
+    if not any(can_be_normal(it) for it in given):
+        answers.append(_Answer((("Normal or not: no answer", _WHITE, 21),), is_suspicious=False))
+    answers += [
+        _parts_answer([it for it in bad_parts if it.value == value]) for value in {it.value: 0 for it in bad_parts}
     ]
-    if not any(can_be_normal(it) for it in answers):
-        card.line("Normal or not: no answer", _WHITE, 21)
-    answers.sort(key=lambda it: (not is_suspicious(it), -dict(it.probabilities)[it.value]))
-    of_one = Counter((it.site, it.concept, it.value) for it in answers)
-    for which, count in of_one.items():
-        answer = next(it for it in answers if (it.site, it.concept, it.value) == which)
-        times = max(len(answer.frames), count)
-        share = f"{100 * dict(answer.probabilities)[answer.value]:.0f} %, {times} frame{'s' if times > 1 else ''}"
-        of = f"{answer.site.meaning}: {answer.concept.meaning.lower()}" if answer.site else answer.concept.meaning
-        card.line(of, _GREY, _SMALL)
-        card.line(f"{answer.value.meaning.removesuffix(' - examination result')}, {share}",
-                  _DOUBT if is_suspicious(answer) else _WHITE, 21)  # fmt: skip
-        if answer.qualifier and answer.site is None:  # that of a part stands among the structures
-            card.line(answer.qualifier, _GREY, _SMALL)
-        card.y += 4
+    return sorted(answers, key=lambda it: not it.is_suspicious)
+
+
+def _surest_first(answer: Classification) -> tuple[bool, float]:
+    return not is_suspicious(answer), -dict(answer.probabilities)[answer.value]
+
+
+def _counted(answers: Sequence[Classification]) -> list[tuple[Classification, int]]:
+    """Put the same answers together, each with the number of its frames."""
+    of_one = Counter((it.concept, it.value) for it in answers)
+    first = {(it.concept, it.value): it for it in reversed(answers)}
+    return [(first[which], max(len(first[which].frames), count)) for which, count in of_one.items()]
+
+
+def _whole_answer(answer: Classification, frames: int) -> _Answer:
+    share = f"{100 * dict(answer.probabilities)[answer.value]:.0f} %, {frames} frame{'s' if frames > 1 else ''}"
+    said = f"{answer.value.meaning.removesuffix(' - examination result')}, {share}"
+    colour = _DOUBT if is_suspicious(answer) else _WHITE
+    qualifier = ((answer.qualifier, _GREY, _SMALL),) if answer.qualifier else ()
+    lines = ((answer.concept.meaning, _GREY, _SMALL), (said, colour, 21), *qualifier)
+    return _Answer(lines, is_suspicious(answer))
+
+
+def _parts_answer(parts: Sequence[Classification]) -> _Answer:
+    """Name the parts that were given one value, which is not normal; what taught it stands among the structures."""
+    surest: dict[str, float] = {}
+    for it in sorted(parts, key=_surest_first):
+        surest.setdefault(it.site.meaning if it.site else "", dict(it.probabilities)[it.value])
+    named = ", ".join(f"{part.lower()} {100 * share:.0f} %" for part, share in surest.items())
+    return _Answer(((parts[0].value.meaning, _GREY, _SMALL), (named, _DOUBT, _BODY)), is_suspicious=True)
+
+
+def _bottom_of(answers: Sequence[_Answer], top: int) -> int:
+    """Give the card of the answers the room that they need, as long as some is left for the card below."""
+    needed = top + _HEAD + sum(answer.height(WIDTH - _MARGIN - 882 - 2 * _PAD) for answer in answers)
+    return int(min(max(needed, _USUAL), _LOWEST))
+
+
+def _answers(card: _Paper, answers: Sequence[_Answer]) -> None:
+    """Write the answers down; none is left out in silence."""
+    for place, answer in enumerate(answers):
+        rest = answers[place:]
+        last_line = _BODY * LINE_HEIGHT if len(rest) > 1 else 0.0
+        if card.y + answer.height(card.width) + last_line > card.box[3] + _GAP:
+            colour = _DOUBT if any(it.is_suspicious for it in rest) else _GREY
+            card.line(f"and {len(rest)} more, see the report", colour)
+            return
+        for text, colour, px in answer.lines:
+            card.line(text, colour, px)
+        card.y += _GAP
 
 
 def _not_assessable(card: _Paper, analysis: StudyAnalysis, assessment: Assessment) -> None:

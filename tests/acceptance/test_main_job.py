@@ -69,6 +69,9 @@ def phantoms(site: Site, tmp_path_factory: pytest.TempPathFactory) -> list[tuple
     return list(zip(site.walk(studies), studies, strict=True))
 
 
+OF_A_DELIVERY = ("destination", "state", "error")
+
+
 def test_study_list_has_the_documented_shape(site: Site, phantoms: list[tuple[str, list[Path]]]) -> None:
     listed = {study["study_instance_uid"]: study for study in site.node.json("study", "list")}
     assert listed.keys() == {uid for uid, _ in phantoms}
@@ -78,7 +81,7 @@ def test_study_list_has_the_documented_shape(site: Site, phantoms: list[tuple[st
         assert (study["state"], study["generation"], study["instances"]) == ("committed", 1, len(files))
         assert study["results"]
         for result in study["results"]:
-            assert list(result) == ["kind", "sop_class_uid", "sop_instance_uid", "destination", "state", "error"]
+            assert list(result) == ["kind", "sop_class_uid", "sop_instance_uid", "profile", *OF_A_DELIVERY]
             assert result["sop_class_uid"] == KINDS[result["kind"]]
             assert (result["destination"], result["state"], result["error"]) == ("pacs", "committed", None)
         assert {result["kind"] for result in study["results"]} >= ALWAYS

@@ -135,7 +135,8 @@ def world(tmp_path: Path) -> World:
 
 
 def call(tmp_path: Path, command: str, config: str = "config.yaml") -> tuple[int, str]:
-    outcome = CliRunner().invoke(app, [command, str(tmp_path / "backup"), "--config", str(tmp_path / config)])
+    arguments = [command, str(tmp_path / "backup"), "--config", str(tmp_path / config)]
+    outcome = CliRunner().invoke(app, arguments, env={"COLUMNS": "250"})  # wide enough to break no sentence
     return outcome.exit_code, f"{outcome.output}{outcome.exception or ''}"
 
 

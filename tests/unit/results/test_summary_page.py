@@ -121,8 +121,36 @@ def test_a_part_that_is_not_normal_is_an_answer(words, value: Concept, *, suspic
     )
     page(*s.findings(FRAME), part)
     assert is_suspicious(part) is suspicious
-    assert ("Nasal bone: normality" in said(words)) is suspicious
+    assert (f"{ABNORMAL.meaning} nasal bone 10 %" in said(words)) is suspicious
     assert f", {value.meaning.lower()}" in said(words)
+
+
+def abnormal(*sites: str) -> list[Finding]:
+    shares = ((NORMAL, 0.1), (ABNORMAL, 0.9))
+    return [
+        Classification(
+            "structures", (FRAME,), "category", NORMALITY, ABNORMAL, "x", shares, site=Concept(site, "99X", site)
+        )
+        for site in sites
+    ]
+
+
+def test_an_anomaly_of_the_study_stands_first_and_all_abnormal_parts_with_it(words) -> None:
+    sites = ("Thalamus", "Midbrain", "Palate", "Fourth ventricle", "Cisterna magna", "Nasal bone")
+    page(*abnormal(*sites), *s.anomaly(FRAME))
+    text = said(words)
+    assert "Encephalocele" in text
+    assert all(f"{site.lower()} 90 %" in text for site in sites)
+    assert text.index("Encephalocele") < text.index("thalamus 90 %")
+    assert "more, see the report" not in text
+
+
+def test_answers_without_room_are_counted_in_colour(words, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary_page, "_LOWEST", 500)
+    monkeypatch.setattr(summary_page, "_USUAL", 500)
+    page(*abnormal(*(f"A structure with a very long name, number {n}" for n in range(9))), *s.anomaly(FRAME))
+    assert "Encephalocele" in said(words)
+    assert "and 1 more, see the report" in said(words)
 
 
 def test_everything_fits_onto_the_page_however_much_goes_wrong(words) -> None:
