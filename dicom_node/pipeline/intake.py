@@ -80,7 +80,7 @@ class Intake:
         self._is_our_own = lru_cache(maxsize=256)(lambda equipment: is_own_result(as_data_set(equipment)))
         self._on_commitment_report = on_commitment_report
         self._audit = AssociationAudit(audit, database, spool.data_dir)
-        self._delivering: set[int] = set()  # associations in the middle of an instance
+        self._delivering: set[int] = set()  # open associations that have sent an instance
         self._instances = InstanceLog(lambda path: (spool.data_dir / path).exists())
         self._commits: GroupCommit[tuple[Arrival, PartFile], Recorded] = GroupCommit(self._commit)
 
@@ -121,6 +121,7 @@ class Intake:
         A row left open would hold its studies open for as long as this receiver lives, so a database that cannot be
         written is tried again until it can be. No new association is accepted meanwhile, so few threads wait here.
         """
+        self._delivering.discard(association_id)
         for pause_s in chain(WRITE_AGAIN_AFTER_S, repeat(WRITE_AGAIN_AFTER_S[-1])):
             try:
                 self._write_ending(association_id, ending)
@@ -187,8 +188,6 @@ class Intake:
         except SpoolFull as full:
             logger.error("%s", full)  # noqa: TRY400 - it is told once, in words
             return Answer(Status.OUT_OF_RESOURCES, str(full))
-        finally:
-            self._delivering.discard(request.association_id)
         self._audit.received(request.association_id, arrival.study_instance_uid, header)
         if not recorded.is_kept:
             self._spool.remove(file)

@@ -203,8 +203,8 @@ class GroupWriter:
     def _line_of(self, finding: found.Measurement) -> Sequence[Sequence[float]]:
         """Give a measured shape as a line: OHIF 3.13 draws no ellipse with oblique axes, and then not its value either.
 
-        The biometry report keeps the ellipse. Between ends inside the image it may bulge over the edge, and then follows
-        the edge; one with its ends outside stays as it is, and the gate refuses it.
+        The biometry report keeps the ellipse. One with its ends inside the image may bulge over its edge, and follows
+        that instead; one with its ends outside stays as it is, and the gate refuses it.
         """
         if finding.graphic.kind == "polyline":
             return finding.graphic.points_px
