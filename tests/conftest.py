@@ -51,9 +51,9 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20, what: str
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """Start a private PostgreSQL cluster on loopback; gives the URL of its empty database."""
+@contextmanager
+def run_postgresql() -> Iterator[str]:
+    """Run a private PostgreSQL cluster on loopback; gives the URL of its empty database."""
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-pg-"))
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
     if user:
@@ -75,6 +75,13 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """Give a private PostgreSQL for all tests."""
+    with run_postgresql() as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """Give the folder of real images, or skip: they are not part of the project."""
     folder = Path(os.environ.get("DICOM_NODE_DATA", Path(__file__).parents[2] / "shared" / "data"))
@@ -92,10 +99,15 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> str:
     """Create a database of its own on the private server."""
+    return new_postgresql_database(postgresql_server)
+
+
+def new_postgresql_database(server: str) -> str:
+    """Create an empty database on a server; gives its URL."""
     name = f"node_{next(_numbers)}"
-    with psycopg.connect(postgresql_server.replace("+psycopg", ""), autocommit=True) as connection:
+    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return postgresql_server.removesuffix("postgres") + name
+    return server.removesuffix("postgres") + name
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
