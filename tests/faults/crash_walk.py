@@ -19,6 +19,7 @@ from ultrasound_machine import UltrasoundMachine
 
 SETTLED_S = 400.0
 QUIET_S = 1.0
+SEND = ["findings_sr", "presentation_state"]  # several objects, quickly made
 
 
 @dataclass
@@ -86,7 +87,7 @@ def crash_walk(folder: Path, database_url: str | None = None) -> Iterator[CrashW
         files[-1].parent.mkdir(parents=True, exist_ok=True)
         synthetic.image(number=number).save_as(files[-1], enforce_file_format=True)
     with PatientArchive() as archive:
-        to = {"name": "pacs", "ae_title": archive.ae_title, "host": "127.0.0.1", "port": archive.port}
+        to = {"name": "pacs", "ae_title": archive.ae_title, "host": "127.0.0.1", "port": archive.port, "send": SEND}
         analysis = {"device": "cpu", "tasks": ["planes"]}
         node = Node(
             folder / "node", [to], quiet_seconds=QUIET_S, database_url=database_url, sections={"analysis": analysis}

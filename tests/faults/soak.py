@@ -20,8 +20,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 TESTS = Path(__file__).parents[1]
@@ -99,9 +100,24 @@ def database(kind: str) -> Iterator[str | None]:
 # Every point
 
 
+@dataclass(frozen=True)
+class Death:
+    """One point, and what came of dying there."""
+
+    point: CrashPoint
+    reached: bool
+    broken: frozenset[str]
+
+    @property
+    def kind(self) -> tuple[str, str]:
+        """Who dies before what."""
+        return str(self.point).partition(":")[0], self.point.name
+
+
 def die_at_points(arguments: argparse.Namespace, folder: Path, url: str | None) -> int:
     """Walk once for each point, and die there."""
-    outcomes: list[tuple[CrashPoint, str, float, Balance]] = []
+    deaths: list[Death] = []
+    broken: set[str] = set()
     with crash_walk(folder, url) as walk:
         points = [*walk.points_of_starts(), *walk.points_of_study()][:: arguments.every]
         console.print(f"{len(points)} points on {arguments.database}")
@@ -110,26 +126,31 @@ def die_at_points(arguments: argparse.Namespace, folder: Path, url: str | None) 
             died = dataclasses.replace(point, everything=arguments.everything)
             reached = any(walk.die_at(died) for _ in range(TRIES))
             balance = walk.balance()
-            outcomes.append((point, "died" if reached else "not reached", time.monotonic() - begun, balance))
-            console.print(
-                f"{number:3d}/{len(points)} {point}: {outcomes[-1][1]}, {outcomes[-1][2]:.1f} s",
-                *balance.broken,
-                sep="\n   ",
-            )
-    table = Table(
-        title=f"kill -9 at every point, {arguments.database}{', all roles at once' if arguments.everything else ''}"
-    )
-    for column in ("role", "before", "times", "broken promises"):
+            deaths.append(Death(point, reached, frozenset(balance.broken) - broken))
+            broken.update(balance.broken)
+            said = "died" if reached else "not reached"
+            console.print(f"{number:3d}/{len(points)} {point}: {said}, {time.monotonic() - begun:.1f} s")
+            for line in deaths[-1].broken:
+                console.print(f"[red]    {line}")
+        missed = [str(it.point) for it in deaths if not it.reached]
+        tell_points(deaths, f"{arguments.database}{', all roles at once' if arguments.everything else ''}")
+        console.print(
+            f"{len(deaths) - len(missed)} deaths; not reached in {TRIES} tries: {', '.join(missed) or 'none'}"
+        )
+        tell_balance(balance, sent=len(walk.acknowledged))
+    return 1 if broken else 0
+
+
+def tell_points(deaths: Sequence[Death], what: str) -> None:
+    """Print how often somebody died before each kind of action, and what that broke."""
+    table = Table(title=f"kill -9 at every point, {what}")
+    for column in ("role", "before", "deaths", "broken promises"):
         table.add_column(column)
-    kinds = Counter((str(point).partition(":")[0], point.name) for point, said, _, _ in outcomes if said == "died")
-    for (role, name), count in kinds.items():
-        table.add_row(role, name, str(count), "0")
+    for kind in dict.fromkeys(death.kind for death in deaths):
+        of_kind = [death for death in deaths if death.kind == kind]
+        broken = sum(len(death.broken) for death in of_kind)
+        table.add_row(*kind, str(sum(death.reached for death in of_kind)), str(broken))
     console.print(table)
-    final = outcomes[-1][3]
-    missed = [str(point) for point, said, _, _ in outcomes if said != "died"]
-    console.print(f"{len(outcomes) - len(missed)} deaths; not reached in {TRIES} tries: {', '.join(missed) or 'none'}")
-    tell_balance(final, sent=final.acknowledged)
-    return 1 if final.broken else 0
 
 
 def tell_balance(balance: Balance, sent: int) -> None:
