@@ -14,7 +14,17 @@ def can_be_normal(finding: Finding) -> bool:
     return isinstance(finding, Classification) and any(value in _NORMAL for value, _ in finding.probabilities)
 
 
+def is_normal(finding: Finding) -> bool:
+    """Tell whether a finding answers that question with "normal"."""
+    return isinstance(finding, Classification) and finding.value in _NORMAL
+
+
 def is_suspicious(finding: Finding) -> bool:
     """Tell whether a finding answers that question otherwise."""
     answer = finding.value if isinstance(finding, Classification) else None
     return can_be_normal(finding) and answer not in _NORMAL | _NO_ANSWER
+
+
+def normal_share(answer: Classification) -> float:
+    """Give the probability (0..1) of the answers that mean "normal"."""
+    return sum(share for value, share in answer.probabilities if value in _NORMAL)

@@ -36,6 +36,7 @@ BATCH = 16
 NORMAL = 0  #: the place of this class
 #: Said with every answer.
 QUALIFIER = "learned almost only from simulated pictures of these anomalies; others are not looked for"
+CAVEAT = "four looked for, learned from simulated images"
 
 
 def load(manifest: Manifest, device: str) -> Task:
@@ -139,6 +140,7 @@ class Anomalies:
             value_name=best.name,
             probabilities=tuple((v.concept, float(p)) for v, p in zip(self._output.values, probabilities, strict=True)),
             qualifier=QUALIFIER,
+            caveat=CAVEAT,
         )
 
     def _heat_map(
