@@ -40,7 +40,7 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **more}
 
 
-def cli(*arguments: object, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
+def cli(*arguments: object, timeout_s: float = 300, **env: str) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     command = [sys.executable, "-m", "dicom_node", *map(str, arguments)]
     return subprocess.run(
