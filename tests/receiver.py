@@ -139,6 +139,22 @@ def with_changes(config: Config, section: str, **changes: object) -> Config:
     return config.model_copy(update={section: getattr(config, section).model_copy(update=changes)})
 
 
+def association_request(*contexts: tuple[str, str], calling: str = "SCANNER", called: str = "NODE") -> bytes:
+    """Encode an A-ASSOCIATE-RQ (PS3.8 9.3.2) that proposes (abstract syntax, transfer syntax) pairs."""
+
+    def item(kind: int, value: bytes) -> bytes:
+        return struct.pack(">BBH", kind, 0, len(value)) + value
+
+    proposed = [
+        item(0x20, bytes((number % 256, 0, 0, 0)) + item(0x30, abstract.encode()) + item(0x40, transfer.encode()))
+        for number, (abstract, transfer) in zip(range(1, 2 * len(contexts), 2), contexts, strict=True)
+    ]
+    user = item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3")
+    body = item(0x10, b"1.2.840.10008.3.1.1.1") + b"".join(proposed) + item(0x50, user)
+    fixed = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode())
+    return struct.pack(">BBL", 1, 0, len(fixed) + len(body)) + fixed + body
+
+
 def raw_store(association, data_set: bytes, uid: str = "1.2.3"):
     """Send a C-STORE with exactly these bytes, whatever they are; gives status and comment."""
     context = next(cx for cx in association.accepted_contexts if cx.abstract_syntax == synthetic.US_IMAGE)

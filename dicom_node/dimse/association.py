@@ -307,9 +307,11 @@ _ECHOED = {
 def _roles(request: AssociationRequest) -> dict[str, tuple[bool, bool]]:
     """Answer the proposed roles: who reports a commitment to us is the SCP of it; for all else the caller is the SCU.
 
-    A requestor that proposes nothing stays SCU (PS3.7 D.3.3.4).
+    A requestor that proposes nothing stays SCU, and a role without a context means nothing (PS3.7 D.3.3.4).
     """
+    proposed = {context.abstract_syntax for context in request.contexts}
     return {
         sop_class: (as_scu, as_scp and sop_class == STORAGE_COMMITMENT_PUSH)
         for sop_class, (as_scu, as_scp) in request.roles.items()
+        if sop_class in proposed
     }
