@@ -118,6 +118,8 @@ def associate(
         )
     except OSError as error:
         raise TransientDeliveryError(f"{peer} could not be reached: {error.strerror}") from error
+    except UnicodeError as error:
+        raise TransientDeliveryError(f"{peer} could not be reached: no host has such a name") from error
     if not association.is_established:
         raise _why_not(peer, association, timeouts, connected=connected)
     try:

@@ -14,7 +14,8 @@ from pydicom.uid import (
 from pynetdicom.dsutils import encode
 from synthetic import header
 
-from dicom_node.dimse.peek import Incomplete, as_data_set, peek
+from dicom_node.dimse.peek import as_data_set, peek
+from dicom_node.elements import Incomplete
 from dicom_node.errors import UnreadableDataset
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
