@@ -1,7 +1,7 @@
 """Encoded elements met one after the other, by their headers alone: nothing is read into memory (PS3.5 section 7).
 
 A data set can be small and yet cost a reader all its memory, or minutes: of 8 bytes pydicom makes 300. Who reads what
-came from outside first lets it be walked over here.
+came from outside first lets it be walked over here, and takes away afterwards what cannot be read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,10 @@ import mmap
 import struct
 from functools import lru_cache
 
+from pydicom import Dataset
 from pydicom.datadict import dictionary_has_tag, dictionary_VR
+from pydicom.dataelem import RawDataElement
+from pydicom.tag import BaseTag
 
 from dicom_node.errors import UnreadableDataset
 
@@ -42,6 +45,30 @@ def check_size(encoded: Encoded, transfer_syntax_uid: str) -> None:
     :raises UnreadableDataset: when it is not a data set, as far as headers tell.
     """
     Elements(encoded, transfer_syntax_uid).walk_all()
+
+
+def drop_unreadable(data_set: Dataset) -> Dataset:
+    """Take away, in place, the elements that pydicom cannot read, which it finds out only when they are asked for.
+
+    Those that it was told to leave on the disk go too. What refers to an element that is gone says that it is missing.
+    """
+    for tag in list(data_set.keys()):
+        raw = data_set.get_item(tag)
+        left_on_disk = isinstance(raw, RawDataElement) and raw.value is None and raw.length > 0
+        if left_on_disk or not _is_readable(data_set, tag):
+            del data_set[tag]
+    return data_set
+
+
+def _is_readable(data_set: Dataset, tag: BaseTag) -> bool:
+    try:
+        element = data_set[tag]
+        for item in element.value if element.VR == "SQ" else ():
+            for _ in item.iterall():
+                pass
+    except Exception:  # noqa: BLE001 - pydicom has no one error for what it cannot read
+        return False
+    return True
 
 
 class Elements:

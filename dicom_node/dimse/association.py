@@ -27,9 +27,9 @@ from dicom_node.dimse.contexts import (
     negotiate,
 )
 from dicom_node.dimse.handlers import Caller, Ending, Handlers, StoreRequest
-from dicom_node.dimse.identifiers import printable, uid_fault
 from dicom_node.dimse.status import SUCCESS, Answer, Status
-from dicom_node.elements import check_size
+from dicom_node.domain.identifiers import printable, uid_fault
+from dicom_node.elements import check_size, drop_unreadable
 from dicom_node.errors import UnreadableDataset
 
 logger = logging.getLogger(__name__)
@@ -203,7 +203,7 @@ class Association:
         syntax = UID(context.transfer_syntax or "")
         check_size(encoded, context.transfer_syntax or "")
         try:
-            return _readable(read_dataset(BytesIO(bytes(encoded)), syntax.is_implicit_VR, syntax.is_little_endian))
+            return drop_unreadable(read_dataset(BytesIO(encoded), syntax.is_implicit_VR, syntax.is_little_endian))
         except Exception as error:  # whatever a hostile data set makes the reader raise
             raise UnreadableDataset(f"the data set of a service request cannot be read: {error}") from error
 
@@ -304,20 +304,6 @@ _ECHOED = {
     Element.EVENT_TYPE_ID: (Element.EVENT_TYPE_ID,),
     Element.ACTION_TYPE_ID: (Element.ACTION_TYPE_ID,),
 }
-
-
-def _readable(data_set: Dataset) -> Dataset:
-    """Take away the elements that cannot be read: pydicom finds out only when they are asked for."""
-    for tag in list(data_set.keys()):
-        try:
-            element = data_set[tag]
-            for item in element.value if element.VR == "SQ" else ():
-                for _ in item.iterall():
-                    pass
-        except Exception as error:  # noqa: BLE001 - it has no one error for them
-            logger.warning("element %s of a service request cannot be read: %s", tag, error)
-            del data_set[tag]
-    return data_set
 
 
 def _roles(request: AssociationRequest) -> dict[str, tuple[bool, bool]]:

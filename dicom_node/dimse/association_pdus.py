@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from dicom_node.dimse.connection import MAXIMUM_PDU_BYTES, Pdu, ProtocolViolation
 from dicom_node.dimse.contexts import ContextDecision, ProposedContext
-from dicom_node.dimse.identifiers import printable
+from dicom_node.domain.identifiers import printable
 
 CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"

@@ -33,7 +33,8 @@ from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
-from dicom_node.elements import TooManyElements, check_size
+from dicom_node.domain.identifiers import uid_fault
+from dicom_node.elements import TooManyElements, check_size, drop_unreadable
 from dicom_node.errors import BadInput, NoPixelData, UndecodableFrame, UnreadableDataset
 
 #: A frame larger than this (4K has 8.3 million) is no ultrasound picture; decoding it would only fill the memory.
@@ -50,7 +51,7 @@ RGB = npt.NDArray[np.uint8]
 _INFLATED_AT_ONCE = 1 << 20
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
@@ -68,40 +69,43 @@ def open_source(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_header(source: BinaryIO) -> Dataset:
-    """Read everything before the pixel data.
+    """Read everything before the pixel data; elements that cannot be read are left out.
 
     :raises UnreadableDataset: when the bytes are no data set, are truncated, or do not name their instance.
     :raises NoPixelData: when the data set ends without pixel data.
     """
-    try:
-        with warnings.catch_warnings():  # what pydicom finds odd in a scanner's header does not concern the picture
-            warnings.simplefilter("ignore")
-            _check_size(source)
-            header = read_partial(source, stop_when=_at_pixel_data, defer_size=MAX_ELEMENT_BYTES)
-            next_tag = _next_tag(source, header)
-            missing = [keyword for keyword in _IDENTITY if not str(header.get(keyword, ""))]
-    except Exception as error:
-        raise UnreadableDataset(f"the data set cannot be read: {_first_line(error)}") from error
-    if missing:
-        raise UnreadableDataset(f"the data set is truncated or has no {missing[0]}")
+    header, next_tag = _read(source)
     if next_tag not in _PIXEL_DATA:
         raise NoPixelData
     return header
 
 
 def read_report(path: Path) -> Dataset:
-    """Read an instance that holds no picture.
+    """Read an instance that holds no picture, as :func:`read_header` does.
 
-    :raises UnreadableDataset: as :func:`read_header`.
+    :raises UnreadableDataset: as there.
     """
     with open_source(path) as source:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                _check_size(source)
-                return read_partial(source, defer_size=MAX_ELEMENT_BYTES)
-        except Exception as error:
-            raise UnreadableDataset(f"the data set cannot be read: {_first_line(error)}") from error
+        return _read(source)[0]
+
+
+def _read(source: BinaryIO) -> tuple[Dataset, int | None]:
+    try:
+        with warnings.catch_warnings():  # what pydicom finds odd in a scanner's header does not concern the picture
+            warnings.simplefilter("ignore")
+            _check_size(source)
+            header = read_partial(source, stop_when=_at_pixel_data, defer_size=MAX_ELEMENT_BYTES)
+            next_tag = _next_tag(source, header)
+            drop_unreadable(header)
+            uids = {keyword: str(header.get(keyword, "")) for keyword in _IDENTITY}
+    except Exception as error:
+        raise UnreadableDataset(f"the data set cannot be read: {_first_line(error)}") from error
+    for keyword, uid in uids.items():
+        if not uid:
+            raise UnreadableDataset(f"the data set is truncated or has no {keyword}")
+        if fault := uid_fault(uid):  # a report that named it would be none
+            raise UnreadableDataset(f"the {keyword} {fault}")
+    return header, next_tag
 
 
 def decode_frame(source: BinaryIO, header: Dataset, index: int) -> RGB:

@@ -19,7 +19,7 @@ from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAsses
 from dicom_node.domain.finding import frames_of as frames_of_finding
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
-from dicom_node.domain.patient import of_another_patient
+from dicom_node.domain.patient import of_another
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
 from dicom_node.domain.scanner_report import ScannerReport, newest
 from dicom_node.errors import BadInput, ModelError, NoPixelData, UndecodableFrame
@@ -50,6 +50,7 @@ PIXELS_OF_A_BATCH = 100_000_000
 #: Of all key frames of a study: they are held at once, three bytes for each, while the results are drawn.
 PIXELS_OF_A_STUDY = 1_000_000_000
 TOO_MUCH = "the pictures of the study are larger than can be drawn at once"
+OTHER_STUDY = "its Study Instance UID differs from the rest of the study"
 OTHER_PATIENT = "its Patient ID differs from the rest of the study"
 
 
@@ -112,11 +113,12 @@ class Examiner:
         reports: list[ScannerReport] = []
         room = PIXELS_OF_A_STUDY
         opened = [_open(stored) for stored in instances]
-        others = of_another_patient([str(it.header.get("PatientID") or "") if it.header else "" for it in opened])
+        others = dict.fromkeys(of_another([it.named("PatientID") for it in opened]), OTHER_PATIENT)
+        others |= dict.fromkeys(of_another([it.named("StudyInstanceUID") for it in opened]), OTHER_STUDY)
         for number, it in enumerate(opened):
             stored, uid = it.stored, it.stored.sop_instance_uid
             if number in others:
-                not_analysed.append(NotAnalysed(uid, OTHER_PATIENT))
+                not_analysed.append(NotAnalysed(uid, others[number]))
                 continue
             if it.header is not None:
                 headers.append(it.header)
@@ -229,6 +231,10 @@ class _Opened:
     instance: Instance | None = None
     report: ScannerReport | None = None
     fault: str = ""
+
+    def named(self, keyword: str) -> str:
+        """Give what the instance names as its patient or study; empty when it names none."""
+        return str(self.header.get(keyword) or "") if self.header is not None else ""
 
 
 def _open(stored: StoredInstance) -> _Opened:

@@ -21,9 +21,9 @@ from dicom_node.audit.acts import Audit
 from dicom_node.config import Config, Scanner
 from dicom_node.dimse.contexts import ContextDecision
 from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
-from dicom_node.dimse.identifiers import printable, uid_fault
 from dicom_node.dimse.peek import Header, as_data_set, peek
 from dicom_node.dimse.status import NO_LONGER_UPDATED, SUCCESS, Answer, Status
+from dicom_node.domain.identifiers import printable, uid_fault
 from dicom_node.domain.result import SopReference
 from dicom_node.elements import Incomplete
 from dicom_node.engine.job import Enqueue
