@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class Receiver:
     jobs: list[Job] = field(default_factory=list)
     reports: list[tuple[object, ...]] = field(default_factory=list)
     audited: list[Message] = field(default_factory=list)
-    free_bytes: int = 10**12
+    free_bytes: int | None = 10**12  #: what the spool takes to be free; None: what is
 
     def associations(self) -> list[AssociationRow]:
         """Give the association log, oldest first."""
@@ -94,7 +95,7 @@ def running_receiver(
             folder,
             "receiver-1",
             min_free_bytes=lambda: int(receiver.config.retention.min_free_gb * 1e9),
-            free_bytes=lambda _: receiver.free_bytes,
+            free_bytes=lambda path: receiver.free_bytes or shutil.disk_usage(path).free,
         ),
         current_config=lambda: receiver.config,
         enqueue=enqueue,

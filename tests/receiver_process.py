@@ -11,14 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from small_disk import MIB, database_of, on_a_small_disk
 from sqlalchemy import func, select
 
-from dicom_node.store.database import Database
 from dicom_node.store.tables import AssociationRow
 
 ACSE_S, DIMSE_S, NETWORK_S = 1.5, 1.5, 1.5  # what a receiver waits, short enough for tests
 MAX_ASSOCIATIONS = 10
-MIB = 1024 * 1024
 
 
 @dataclass
@@ -28,7 +27,6 @@ class ReceiverProcess:
     pid: int
     port: int
     tls_port: int | None
-    database: Database
     folder: Path
 
     def rss_mib(self) -> float:
@@ -63,7 +61,7 @@ class ReceiverProcess:
 
     def open_associations(self) -> int:
         """Count the associations that the log has as open."""
-        with self.database.read() as session:
+        with database_of(self.folder) as session:
             return session.scalar(select(func.count()).where(AssociationRow.outcome == "open")) or 0
 
     def half_files(self) -> int:
@@ -85,27 +83,37 @@ class ReceiverProcess:
 
 
 @contextmanager
-def receiver_process(folder: Path, url: str, tls: tuple[Path, Path] | None = None) -> Iterator[ReceiverProcess]:
-    """Run a receiver until the block ends. ``tls``: certificate and key of a second, encrypted port."""
-    command = [sys.executable, __file__, str(folder), url, *map(str, tls or ())]
+def receiver_process(
+    folder: Path,
+    tls: tuple[Path, Path] | None = None,
+    disk_mib: int | None = None,
+    min_free_mib: int = 0,
+) -> Iterator[ReceiverProcess]:
+    """Run a receiver until the block ends.
+
+    :param tls: certificate and key of a second, encrypted port.
+    :param disk_mib: the size of the disk at ``folder``, None: it is as it is.
+    """
+    command = [sys.executable, __file__, str(folder), str(min_free_mib), *map(str, tls or ())]
+    if disk_mib is not None:
+        command = on_a_small_disk(command, folder, disk_mib)
     path = os.pathsep.join([str(Path(__file__).parent), *(p for p in sys.path if p)])
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": path}
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        database = Database(url)
+        said = json.loads(process.stdout.readline())
+        seen = Path(f"/proc/{process.pid}/root{folder}")
         try:
-            said = json.loads(process.stdout.readline())
-            yield ReceiverProcess(process.pid, said["port"], said["tls_port"], database, folder)
+            yield ReceiverProcess(process.pid, said["port"], said["tls_port"], seen)
             assert process.poll() is None, "the receiver died"
         finally:
-            database.close()
             process.stdin.close()
             process.wait(30)
 
 
-def main(folder: str, url: str, *tls: str) -> None:
+def main(folder: str, min_free_mib: str, *tls: str) -> None:
     """Run until nobody holds our standard input any more."""
     from conftest import free_port  # noqa: PLC0415 - pytest is not needed where only the class above is
     from receiver import running_receiver  # noqa: PLC0415
@@ -118,9 +126,13 @@ def main(folder: str, url: str, *tls: str) -> None:
     def change(config: Config) -> Config:
         dicom = config.dicom.model_copy(update={"max_associations": MAX_ASSOCIATIONS, "tls": encrypted})
         scanners = (*config.scanners, Scanner(ae_title="BAD"))
-        return config.model_copy(update={"dicom": dicom, "scanners": scanners})
+        retention = config.retention.model_copy(update={"min_free_gb": int(min_free_mib) * MIB / 1e9})
+        return config.model_copy(update={"dicom": dicom, "scanners": scanners, "retention": retention})
 
-    with running_receiver(Path(folder), url, Timeouts(ACSE_S, DIMSE_S, NETWORK_S), change) as receiver:
+    with running_receiver(
+        Path(folder), f"sqlite:///{folder}/node.sqlite", Timeouts(ACSE_S, DIMSE_S, NETWORK_S), change
+    ) as receiver:
+        receiver.free_bytes = None
         print(json.dumps({"port": receiver.port, "tls_port": encrypted and encrypted.port}), flush=True)  # noqa: T201
         sys.stdin.read()
 

@@ -26,7 +26,8 @@ from conftest import wait_until
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 from receiver import association_request, p_data, scanner, store_command
-from receiver_process import MAX_ASSOCIATIONS, MIB, NETWORK_S, ReceiverProcess, receiver_process
+from receiver_process import MAX_ASSOCIATIONS, NETWORK_S, ReceiverProcess, receiver_process
+from small_disk import MIB
 
 US = (synthetic.US_IMAGE, ExplicitVRLittleEndian)
 VERIFICATION = ("1.2.840.10008.1.1", ImplicitVRLittleEndian)
@@ -52,7 +53,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def node(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path]) -> Iterator[ReceiverProcess]:
     folder = tmp_path_factory.mktemp("receiver")
-    with receiver_process(folder, f"sqlite:///{folder / 'node.sqlite'}", certificate) as node:
+    with receiver_process(folder, certificate) as node:
         for _ in range(3):
             serve(node)
         yield node
