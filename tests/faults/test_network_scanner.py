@@ -23,10 +23,11 @@ from pathlib import Path
 import pytest
 import synthetic
 from conftest import wait_until
+from proxy import Proxy
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom.dsutils import encode
 from receiver import association_request, p_data, scanner, store_command
-from receiver_process import MAX_ASSOCIATIONS, NETWORK_S, ReceiverProcess, receiver_process
+from receiver_process import DIMSE_S, MAX_ASSOCIATIONS, NETWORK_S, ReceiverProcess, receiver_process
 from small_disk import MIB
 
 US = (synthetic.US_IMAGE, ExplicitVRLittleEndian)
@@ -323,3 +324,14 @@ def take_every_slot(node: ReceiverProcess) -> None:
         for wire in wires:
             wire.sendall(RELEASE)
             assert answer(wire) == RELEASED
+
+
+def test_a_scanner_on_a_slow_line_is_waited_for(node: ReceiverProcess) -> None:
+    """Take an image over 1 KB/s: longer than the receiver waits for the next byte, or anything else."""
+    image = image_bytes()[:400]  # up to its series, and a little of the rest
+    with Proxy(node.port, bytes_per_s=1000) as line, ExitStack() as stack:
+        wire = connect(node, stack, line.port)
+        wire.sendall(association_request(US) + p_data(3, store_command("1.2.3.7")) + p_data(2, image + bytes(3000)))
+        begun = time.monotonic()
+        assert (answer(wire), answer(wire)) == (ACCEPTED, MESSAGE)
+        assert time.monotonic() - begun > 2 * DIMSE_S
