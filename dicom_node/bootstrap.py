@@ -16,6 +16,7 @@ from typing import Any
 
 from sqlalchemy.exc import DBAPIError
 
+from dicom_node import tls
 from dicom_node.audit import acts as audit_acts
 from dicom_node.audit import reading, syslog
 from dicom_node.audit.acts import Audit
@@ -46,6 +47,7 @@ GIGABYTE = 10**9
 PRIVATE = 0o750  #: of a data folder that we make: what lies in it is nobody's else on this machine
 RECONCILE_EVERY_S = 60.0
 CLEAN_UP_EVERY_S = 3600.0
+LOOK_AT_CERTIFICATES_EVERY_S = 86400.0
 LOOK_AT_CONFIG_EVERY_S = 1.0
 SEND_TRAIL_EVERY_S = 5.0
 IO_JOBS_AT_ONCE = 4
@@ -216,6 +218,7 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
     """Run timers, deliveries, commitments and retention; and keep the audit trail."""
     services = open_services(live, name)
     config = live()
+    tls.warn_of_ends(config, utc_now())
     live.on_taken_over = lambda changed: services.audit.reconfigured(None, str(live.path), f"taken over: {changed}")
     run_worker(
         config.database_url,
@@ -234,6 +237,7 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
             Periodic("reconciler", RECONCILE_EVERY_S, partial(reconciliation.reconcile, services)),
             Periodic("retention", CLEAN_UP_EVERY_S, partial(_clean_up, services, _open_locks(config))),
             Periodic("configuration", LOOK_AT_CONFIG_EVERY_S, live),
+            Periodic("certificates", LOOK_AT_CERTIFICATES_EVERY_S, lambda: tls.warn_of_ends(live(), utc_now())),
             *_keepers_of_the_trail(config, services.audit),
         ),
     )

@@ -109,8 +109,14 @@ def remove_ae(
 @config.command("check")
 def check_config(config_path: ConfigPath = DEFAULT_CONFIG) -> None:
     """Check the file without starting anything."""
-    load_config(config_path)
+    from datetime import UTC, datetime
+
+    from dicom_node.tls import certificates
+
+    settings = load_config(config_path)
     console.print(f"{config_path}: valid")
+    for warning in filter(None, (it.warning(datetime.now(UTC)) for it in certificates(settings))):
+        console.print(warning, style="yellow")
 
 
 @db.command("upgrade")

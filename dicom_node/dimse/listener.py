@@ -25,6 +25,7 @@ from dicom_node.dimse.connection import Connection, Timeouts
 from dicom_node.dimse.contexts import Purpose
 from dicom_node.dimse.handlers import Caller, Handlers
 from dicom_node.errors import ConfigError
+from dicom_node.tls import harden
 
 logger = logging.getLogger(__name__)
 
@@ -182,9 +183,8 @@ class Listener:
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
-    """Build the TLS side of the listener (PS3.15 B.12: TLS 1.2 or newer, client certificates when asked for)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    """Build the TLS side of the listener (PS3.15 B.12), with client certificates when asked for."""
+    context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     try:
         context.load_cert_chain(tls.cert, tls.key)
         if tls.ca is not None:

@@ -18,6 +18,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.config import Config, Destination, Tls
 from dicom_node.errors import DeliveryError, NothingAccepted, PermanentDeliveryError, TransientDeliveryError
+from dicom_node.tls import harden
 
 UNLIMITED_PDU = 0
 CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
@@ -199,9 +200,9 @@ UNSENT_AT_MOST = 64 * 1024  # in the kernel: a send that waits goes on when a li
 
 
 def _client_context(identity: Tls | None) -> ssl.SSLContext:
-    """Build the calling side of TLS (PS3.15 B.12): 1.2 or newer, and the peer's certificate is always checked."""
+    """Build the calling side of TLS (PS3.15 B.12); the peer's certificate is always checked."""
     try:
-        context = ssl.create_default_context(cafile=identity.ca if identity else None)
+        context = harden(ssl.create_default_context(cafile=identity.ca if identity else None))
         if identity is not None:
             context.load_cert_chain(identity.cert, identity.key)
     except OSError as error:

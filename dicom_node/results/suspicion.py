@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Finding
 from dicom_node.results import codes
 
@@ -12,6 +13,16 @@ _NO_ANSWER = frozenset({codes.NORMALITY_UNDETERMINED})
 def can_be_normal(finding: Finding) -> bool:
     """Tell whether a finding answers the question if something is normal: a plane or its quality does not."""
     return isinstance(finding, Classification) and any(value in _NORMAL for value, _ in finding.probabilities)
+
+
+def asks_for_normality(finding: Classification) -> bool:
+    """Tell whether a finding names the anomaly of the fetus or says that there is none: no part of it, no grade."""
+    return finding.site is None and finding.concept != codes.NORMALITY and can_be_normal(finding)
+
+
+def normality_of(finding: Classification) -> Concept:
+    """Say whether the answer is normal (DCM 121402), when the question was which anomaly there is."""
+    return codes.NORMAL if finding.value in _NORMAL else codes.ABNORMAL
 
 
 def is_suspicious(finding: Finding) -> bool:

@@ -78,6 +78,21 @@ def test_without_a_certificate_nobody_is_served(receiver, certificate):
     assert receiver.associations() == []
 
 
+@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"])
+def test_a_caller_with_old_cipher_suites_only_is_not_served(receiver, certificate, suite):
+    context = client_context(certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(suite)
+    is_old = "GCM" not in suite
+    with socket.create_connection(("127.0.0.1", receiver.config.dicom.tls.port), timeout=10) as wire:
+        if is_old:
+            with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure"):
+                context.wrap_socket(wire, server_hostname="localhost")
+        else:
+            with context.wrap_socket(wire, server_hostname="localhost") as encrypted:
+                assert encrypted.cipher()[0] == suite
+
+
 def test_files_that_cannot_be_used_are_named_at_the_start(tmp_path, sqlite_url):
     tls = Tls(port=free_port(), cert=tmp_path / "none.pem", key=tmp_path / "none.key")
     change = lambda c: with_changes(c, "dicom", tls=tls)  # noqa: E731

@@ -60,9 +60,13 @@ class Anomalies:
     name = "anomalies"
 
     def __init__(self, manifest: Manifest, net: AnomaliesNet, attention: Attention, device: str) -> None:
+        from dicom_node.inference.frozen import frozen  # noqa: PLC0415
+        from dicom_node.tasks.anomalies.net import CHANNELS, PLACE  # noqa: PLC0415
+
         self._output = manifest.output(OUTPUT)
-        self._size = manifest.input_size(NETWORK)
-        self._net = net
+        self._size = width, height = manifest.input_size(NETWORK)
+        places = (CHANNELS, height // PLACE, width // PLACE)
+        self._net = frozen(net, device, features=(1, height, width), named=places)
         self._attention = attention
         self._device = device
 
@@ -76,15 +80,21 @@ class Anomalies:
         return frame.plane in PLANES
 
     def predict(self, frames: Sequence[Frame]) -> list[Finding]:
-        """Give each frame its class, and a heat map of its likeliest anomaly."""
+        """Give each frame its class and, where that is an anomaly, a heat map of it."""
         findings: list[Finding] = []
         for batch in batches(frames, BATCH):
             probabilities, features = self.look(batch)
-            anomalies = 1 + probabilities[:, 1:].argmax(axis=1)
-            maps = self.heat(batch, features, anomalies)
-            for frame, given, anomaly, heat in zip(batch, probabilities, anomalies, maps, strict=True):
-                findings.append(self._classified((frame.reference,), given))
-                findings.append(self._heat_map(frame.reference, given, int(anomaly), heat))
+            findings += [
+                self._classified((frame.reference,), of) for frame, of in zip(batch, probabilities, strict=True)
+            ]
+            classes = probabilities.argmax(axis=1)
+            shown = np.flatnonzero(classes != NORMAL).tolist()
+            if shown:
+                maps = self.heat([batch[i] for i in shown], features[shown], classes[shown])
+                findings += [
+                    self._heat_map(batch[i].reference, probabilities[i], int(classes[i]), heat)
+                    for i, heat in zip(shown, maps, strict=True)
+                ]
         return findings
 
     def conclude(self, findings: Sequence[Finding], reported: Sequence[FrameReference]) -> list[Finding]:
