@@ -53,7 +53,7 @@ def drop_unreadable(data_set: Dataset) -> Dataset:
     Those that it was told to leave on the disk go too. What refers to an element that is gone says that it is missing.
     """
     for tag in list(data_set.keys()):
-        raw = data_set.get_item(tag)
+        raw = data_set.get_item(tag, keep_deferred=True)
         left_on_disk = isinstance(raw, RawDataElement) and raw.value is None and raw.length > 0
         if left_on_disk or not _is_readable(data_set, tag):
             del data_set[tag]

@@ -294,7 +294,10 @@ class Association:
         events = (commitment_messages.ALL_COMMITTED, commitment_messages.SOME_FAILED)
         if command.get(Element.EVENT_TYPE_ID) not in events:
             return Answer(Status.NO_SUCH_EVENT_TYPE, "the events are 1, all committed, and 2, some failed")
-        self._handlers.on_commitment_report(*commitment_messages.reported(data_set))
+        transaction_uid, committed, failed = commitment_messages.reported(data_set)
+        if fault := uid_fault(transaction_uid):
+            return Answer(Status.INVALID_ARGUMENT_VALUE, f"the Transaction UID {fault}")
+        self._handlers.on_commitment_report(transaction_uid, committed, failed)
         return SUCCESS
 
 

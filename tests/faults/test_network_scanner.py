@@ -296,7 +296,9 @@ WRONG: tuple[Wrong, ...] = (
 
 
 @pytest.mark.parametrize("do_wrong", WRONG, ids=lambda wrong: wrong.__name__)
-def test_others_are_served_and_nothing_stays(node: ReceiverProcess, normal_s: float, do_wrong: Wrong) -> None:
+def test_others_are_served_and_nothing_stays(
+    node: ReceiverProcess, normal_s: float, do_wrong: Wrong, record_property: Callable[[str, object], None]
+) -> None:
     wait_until(lambda: node.connections() == 0, what="a quiet receiver")
     threads, files = node.threads(), node.other_files()
     node.forget_peak()
@@ -306,6 +308,9 @@ def test_others_are_served_and_nothing_stays(node: ReceiverProcess, normal_s: fl
         # The best of three: the machine of a test may be busy with something else for a second.
         took_s = min(serve(node) for _ in range(3))
         peak = node.peak_mib()
+        record_property("normal_s", f"{normal_s:.2f}")
+        record_property("took_s", f"{took_s:.2f}")
+        record_property("memory_mib", f"{peak - before:.0f}")
         assert took_s < normal_s + 1
         assert peak - before < MEMORY_MIB
         # The receiver ends what the scanner does not.

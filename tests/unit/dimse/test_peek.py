@@ -100,6 +100,21 @@ def test_a_deflated_bomb_is_not_inflated_whole():
         peek(squeezed, DeflatedExplicitVRLittleEndian)
 
 
+def test_of_an_identifying_value_without_end_only_the_beginning_is_taken():
+    whole = encoded(header(), ExplicitVRLittleEndian)
+    at = whole.index(b"\x08\x00\x70\x00LO")
+    long = b"\x08\x00\x70\x00UT\0\0" + (5_000_000).to_bytes(4, "little") + b"M" * 5_000_000
+    found = peek(whole[:at] + long + whole[at:], ExplicitVRLittleEndian)
+    assert found.study_instance_uid
+    found = peek(whole[:at] + long + whole[at + 8 + len("Maker ") :], ExplicitVRLittleEndian)
+    assert found["Manufacturer"] == "M" * 1024
+
+
+def test_elements_without_end_are_refused():
+    with pytest.raises(UnreadableDataset, match="more than 250000 elements"):
+        peek(b"\x08\x00\x05\x00CS\0\0" * 300_000, ExplicitVRLittleEndian)
+
+
 def test_sequences_nested_without_end_are_refused():
     level = b"\x08\x00\x40\x11SQ\0\0\xff\xff\xff\xff" + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
     with pytest.raises(UnreadableDataset, match="nested too deeply"):
