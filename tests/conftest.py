@@ -92,6 +92,11 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> str:
     """Create a database of its own on the private server."""
+    return new_database(postgresql_server)
+
+
+def new_database(postgresql_server: str) -> str:
+    """Create an empty database on the private server; gives its URL."""
     name = f"node_{next(_numbers)}"
     with psycopg.connect(postgresql_server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")

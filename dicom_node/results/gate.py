@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
@@ -17,6 +16,7 @@ import pydicom
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from dicom_node.domain.identifiers import uid_fault
 from dicom_node.errors import NonConformantObject
 from dicom_node.profile import ObjectKind
 from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
@@ -61,8 +61,6 @@ _TYPE_1_KEY_OBJECT = (
 _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOrientation")
 
 _OUR_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
-_MAX_UID = 64  # PS3.5 9.1
-_TOLERABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
 _MEANING_NORMAL = {codes.NORMAL.meaning, codes.NO_ABNORMALITY.meaning}
 _REASONS_SHOWN = 5
@@ -111,7 +109,7 @@ def _uids_are_valid(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
             continue
         value = str(element.value)
         is_ours = id(element) in own or element.keyword == "UID"  # the latter are observers and tracking
-        if not (UID(value).is_valid if is_ours else len(value) <= _MAX_UID and _TOLERABLE_UID.fullmatch(value)):
+        if not UID(value).is_valid if is_ours else uid_fault(value):
             yield f"{element.keyword} {value} is no valid UID"
     if ds.file_meta.MediaStorageSOPInstanceUID != ds.SOPInstanceUID:
         yield "the file meta information names another instance"

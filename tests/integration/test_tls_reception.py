@@ -1,8 +1,10 @@
 """The encrypted port: who shows no certificate is not served, and who says nothing holds up nobody."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 import synthetic
@@ -53,6 +55,16 @@ def test_images_arrive_encrypted_while_a_mute_client_waits(receiver, certificate
         association.release()
     assert [row.state for row in receiver.instances()] == ["stored"]
     assert receiver.associations()[0].outcome == "released"
+
+
+def test_mute_clients_do_not_hold_up_the_end(receiver):
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", receiver.config.dicom.tls.port)))
+        time.sleep(0.5)  # by now their handshakes wait
+        begun = time.monotonic()
+        receiver.listener.stop(drain_s=0)
+        assert time.monotonic() - begun < 4
 
 
 def test_without_a_certificate_nobody_is_served(receiver, certificate):
