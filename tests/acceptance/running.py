@@ -28,7 +28,7 @@ SCANNER = "SCANNER1"
 STATES = ("receiving", "closed", "analysed", "delivered", "committed")
 FINDINGS_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-START_S = 60.0
+START_S = 180.0
 WALK_S = 90.0
 MODELS = Path(os.environ.get("DICOM_NODE_MODELS", Path(__file__).parents[2] / "models"))
 TASKS = ["planes", "structures", "biometry"]
@@ -113,6 +113,11 @@ class Node:
     def config(self) -> Path:
         """The configuration file."""
         return self.folder / "config.yaml"
+
+    @property
+    def url(self) -> str:
+        """The database."""
+        return self.database_url or f"sqlite:///{self.folder / 'var' / 'node.sqlite'}"
 
     def write_config(self) -> None:
         """Write the configuration file from the fields."""
@@ -222,7 +227,7 @@ class Node:
         from dicom_node.store import overview  # noqa: PLC0415
         from dicom_node.store.database import Database  # noqa: PLC0415
 
-        database = Database(self.database_url or f"sqlite:///{self.folder / 'var' / 'node.sqlite'}")
+        database = Database(self.url)
         try:
             while time.monotonic() < deadline:
                 with database.read() as session:
