@@ -262,9 +262,13 @@ class Viewer:
         self.page.wait_for(f"({VIEWPORT})?.getCurrentImageId?.()?.endsWith({where}) && {DRAWN}")
 
     def scroll_to(self, sop_instance_uid: str, frame_number: int = 1) -> None:
-        """Scroll the stack to a frame."""
+        """Scroll the stack to a frame, and stop there: the viewer plays a cine of its own accord."""
         where = json.dumps(f"/instances/{sop_instance_uid}/frames/{frame_number}")
         place = self.page.wait_for(f"(({VIEWPORT})?.getImageIds?.() ?? []).findIndex((it) => it.endsWith({where})) + 1")
+        self.page.run(
+            "services.cineService.setCine({id: services.viewportGridService.getActiveViewportId(), isPlaying: false}),"
+            f" cornerstoneTools.utilities.cine.stopClip(({VIEWPORT}).element), true"
+        )
         self.page.run(f"({VIEWPORT}).setImageIdIndex({place - 1}).then(() => true)")
         self.wait_for_picture(sop_instance_uid, frame_number)
 
