@@ -24,7 +24,7 @@ from viewer import Page, Viewer, run_chromium, run_viewer
 
 from dicom_node.simulator.anomalies.examination import examination, generators, take
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a browser that draws without a graphics card is slow
 
 ENCEPHALOCELE = (0, 3, 6)  #: of the images of the simulated patient
 CAPTURES, CINE, SEG, PR, KO = 903, 905, 904, 906, 907

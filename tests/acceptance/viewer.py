@@ -100,7 +100,7 @@ class Page:
     _unread: bytes = b""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def call(self, method: str, timeout_s: float = 60, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, timeout_s: float = 180, **params: Any) -> dict[str, Any]:
         """Give a command of the DevTools protocol and wait for its answer."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params}
@@ -122,7 +122,7 @@ class Page:
         assert "exceptionDetails" not in outcome, f"{script}: {outcome['exceptionDetails']}"
         return outcome["result"].get("value")
 
-    def wait_for(self, condition: str, timeout_s: float = 90) -> Any:
+    def wait_for(self, condition: str, timeout_s: float = 240) -> Any:
         """Wait until an expression is true in the page; gives its value."""
         deadline = time.monotonic() + timeout_s
         while not (value := self.run(condition)):
