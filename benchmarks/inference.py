@@ -5,9 +5,9 @@
 
 The plain way is what one would write first with the same libraries and the same weights: ultralytics' ``predict``
 picture by picture, all 215 features of pyradiomics for every box, then each network image by image. The node batches,
-cuts each box out once, keeps pictures in channels-last order and computes the selected features only. Both ways look at
-the same decoded pictures in turn, so that whatever else the machine does weighs on both alike; afterwards what they
-found is compared.
+freezes its networks, cuts each box out once, keeps pictures in channels-last order and computes the selected features
+only. Both ways look at the same decoded pictures in turn, so that whatever else the machine does weighs on both alike;
+afterwards what they found is compared.
 """
 
 from __future__ import annotations
@@ -16,8 +16,10 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -36,7 +38,7 @@ from dicom_node.inference.task import Task
 from dicom_node.simulator.phantoms import make_phantom
 from dicom_node.tasks.structures import CATEGORIES, Structures
 from dicom_node.tasks.structures.deep import crop_of, deep_features
-from dicom_node.tasks.structures.detector import Detector
+from dicom_node.tasks.structures.detector import Answer, Detector
 from dicom_node.tasks.structures.fusion import Box, Look, best_boxes, overlaps
 from dicom_node.tasks.structures.judgement import Judge
 from dicom_node.tasks.structures.net import STRUCTURES
@@ -49,6 +51,7 @@ GATE = "planes"
 NAMES = (GATE, "structures", "anomalies", "biometry")
 ANATOMIES = ("sagittal_head", "axial_head", "sagittal_head", "abdomen", "sagittal_head", "femur", "thorax", "cervix")
 NODE_BATCH = {"cpu": 4, "cuda": 32}  #: what the node takes at once
+FREEZING = ("dicom_node.inference.frozen", *(f"dicom_node.tasks.structures.{it}" for it in ("detector", "reading")))
 FAINTEST = 0.01
 SAME_BOX = 0.8  #: overlap from which two boxes are the same answer: predict draws pictures otherwise into its input
 SAME_SIZE = 0.01  #: share of a size by which two answers may differ
@@ -93,7 +96,8 @@ class PlainStructures(Structures):
         super().__init__(manifest, [detector], judge)
         self._device = device
         self._yolo: Any = YOLO(DESCRIPTION, task="detect")
-        self._yolo.model = net = detector.net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        net: Any = cast("Answer", detector.net).net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self._yolo.model = net
         net.names = dict(enumerate(STRUCTURES))
 
     def boxes(self, frames: Sequence[Frame], floor: float) -> list[dict[str, tuple[Box, float]]]:
@@ -143,12 +147,15 @@ def gate(frames: Sequence[Frame], answers: Sequence[Finding]) -> list[Frame]:
 
 
 def plain_tasks(device: str) -> dict[str, Task]:
-    """Load the tasks with their networks in the usual order of memory."""
-    tasks = {name: load_task(name, MODELS, device) for name in NAMES if name != "structures"}
+    """Load the tasks with their networks as they were trained, in the usual order of memory."""
+    with ExitStack() as as_trained:
+        for module in FREEZING:
+            as_trained.enter_context(patch(f"{module}.frozen", lambda net, *_device, **_shapes: net))
+        tasks = {name: load_task(name, MODELS, device) for name in NAMES if name != "structures"}
+        plain = PlainStructures(Manifest.read(MODELS / "structures"), device)
     for task in tasks.values():
         net: nn.Module = task._net  # type: ignore[attr-defined]  # noqa: SLF001 - to undo what loading did to it
         net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
-    plain = PlainStructures(Manifest.read(MODELS / "structures"), device)
     return {**tasks, "structures": plain}
 
 

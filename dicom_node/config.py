@@ -17,7 +17,7 @@ from dicom_node.errors import BadInput, ConfigError
 from dicom_node.profile import DEFAULT_OBJECTS, CaptureModality, Encoding, ObjectKind, Profile, SrClass
 
 AnySection = TypeVar("AnySection", "Tls | None", "Syslog | None")
-TASK_NAME = re.compile(r"[a-z][a-z0-9_]*")
+TASK_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
 
 def _ae_title(value: str) -> str:
@@ -39,9 +39,29 @@ def _series_number(value: int) -> int:
     return value
 
 
+def _host(value: str) -> str:
+    """Check that a name can be looked up at all, or is an address: what cannot is no error of the network."""
+    if not value or not value.isprintable() or " " in value:
+        raise ValueError("a host is a name or an address")
+    try:
+        value.encode("idna")
+    except UnicodeError as error:
+        raise ValueError("no part of a host's name is empty or longer than 63 characters") from error
+    return value
+
+
+def _file_name(value: Path) -> Path:
+    if "\0" in str(value):
+        raise ValueError("no file has such a name")
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 SeriesNumber = Annotated[int, AfterValidator(_series_number)]
+Host = Annotated[str, AfterValidator(_host)]
+File = Annotated[Path, AfterValidator(_file_name)]
+LONGEST_DAYS = 36500  # a hundred years: much more, and no date is that long ago
 Seconds = Annotated[float, Field(gt=0, le=7 * 86400)]
 
 
@@ -55,7 +75,7 @@ class Node(Section):
     """Who the node is, and where it keeps everything."""
 
     ae_title: AETitle = "DICOM_NODE"
-    data_dir: Path = Path("var")
+    data_dir: File = Path("var")
     institution: str = ""
     uid_root: Annotated[str, AfterValidator(_uid_root)] | None = None
 
@@ -64,16 +84,16 @@ class Tls(Section):
     """A second, encrypted port (PS3.15 B.12)."""
 
     port: Port = 2762
-    cert: Path
-    key: Path
-    ca: Path | None = None
+    cert: File
+    key: File
+    ca: File | None = None
     require_client_cert: bool = True
 
 
 class Dicom(Section):
     """Where the node listens."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 11112
     receivers: Annotated[int, Field(ge=1, le=64)] = 2
     max_associations: Annotated[int, Field(ge=1, le=10000)] = 50
@@ -89,14 +109,27 @@ class Database(Section):
     def _known_driver(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("postgresql+psycopg://", "sqlite:///")):
             raise ValueError("use postgresql+psycopg://… or sqlite:///…, or null for SQLite in data_dir")
+        if value is not None:
+            _check_url(value)
         return value
+
+
+def _check_url(url: str) -> None:
+    from sqlalchemy import make_url  # noqa: PLC0415 - most files name none
+
+    try:
+        name = make_url(url).database
+    except Exception as error:  # it has an error of its own, and lets those of others through
+        raise ValueError("it is no URL of a database") from error
+    if "\0" in (name or "") or (url.startswith("sqlite") and not name):
+        raise ValueError("it names no database")
 
 
 class Scanner(Section):
     """Who may send, and when its studies count as complete."""
 
     ae_title: AETitle
-    host: str | None = None
+    host: Host | None = None
     port: Port = 104
     quiet_seconds: Seconds = 10
     cap_seconds: Seconds = 900
@@ -107,7 +140,7 @@ class Destination(Section):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     ae_title: AETitle
-    host: str
+    host: Host
     port: Port
     commitment: bool = True
     send: tuple[ObjectKind, ...] = DEFAULT_OBJECTS
@@ -168,26 +201,26 @@ class Analysis(Section):
 class Retention(Section):
     """How long things are kept, and how much of the disk stays free."""
 
-    images_days: Annotated[float, Field(ge=0)] = 7
-    results_days: Annotated[float, Field(ge=0)] = 90
-    min_free_gb: Annotated[float, Field(ge=0)] = 5
+    images_days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 7
+    results_days: Annotated[float, Field(ge=0, le=LONGEST_DAYS)] = 90
+    min_free_gb: Annotated[float, Field(ge=0, le=1e6)] = 5
 
 
 class Web(Section):
     """Where the admin pages listen."""
 
-    host: str = "127.0.0.1"
+    host: Host = "127.0.0.1"
     port: Port = 8080
 
 
 class Syslog(Section):
     """A syslog server that takes the audit trail over TLS (RFC 5425); ``cert`` and ``key`` show it who we are."""
 
-    host: str
+    host: Host
     port: Port = 6514
-    ca: Path | None = None
-    cert: Path | None = None
-    key: Path | None = None
+    ca: File | None = None
+    cert: File | None = None
+    key: File | None = None
 
     @model_validator(mode="after")
     def _both_or_none(self) -> Self:
@@ -199,7 +232,7 @@ class Syslog(Section):
 class Audit(Section):
     """How long the audit trail is kept, and who gets it besides."""
 
-    keep_days: Annotated[int, Field(ge=1)] = 3650
+    keep_days: Annotated[int, Field(ge=1, le=LONGEST_DAYS)] = 3650
     syslog: Syslog | None = None
 
 
@@ -290,6 +323,8 @@ def parse_config(text: str, path: Path) -> Config:
         mark = getattr(error, "problem_mark", None)
         where = f"{path}:{mark.line + 1}" if mark else str(path)
         raise ConfigError(f"{where}: not YAML: {getattr(error, 'problem', error)}") from error
+    except Exception as error:  # dates and numbers that are none, and nesting without end, have errors of their own
+        raise ConfigError(f"{path}: not YAML: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}:1: the file must hold named sections")
     duplicate = _duplicate_key(tree)
@@ -338,20 +373,21 @@ def _line_of(tree: yaml.Node | None, keys: list[str | int]) -> int:
     return line
 
 
-def _duplicate_key(node: yaml.Node | None) -> yaml.ScalarNode | None:
+def _duplicate_key(tree: yaml.Node | None) -> yaml.ScalarNode | None:
     """Find a key that a mapping holds twice: YAML would silently keep the last."""
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                return key  # type: ignore[no-any-return]
-            seen.add(key.value)
-            inner = _duplicate_key(value)
-            if inner is not None:
-                return inner
-    if isinstance(node, yaml.SequenceNode):
-        for value in node.value:
-            inner = _duplicate_key(value)
-            if inner is not None:
-                return inner
+    waiting, known = [tree], set()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in known:  # an alias, perhaps of something around it
+            continue
+        known.add(id(node))
+        if isinstance(node, yaml.MappingNode):
+            seen: set[str] = set()
+            for key, value in node.value:
+                if key.value in seen:
+                    return key  # type: ignore[no-any-return]
+                seen.add(key.value)
+                waiting.append(value)
+        elif isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
     return None

@@ -10,7 +10,7 @@ NodeError
 ├── ModelError                  a model cannot be loaded, or its weights are not what the manifest says (final)
 ├── NonConformantObject         a result failed the conformance gate and must not be sent (final)
 ├── BackupFailed                a backup could not be made or restored; says why (final)
-├── SpoolFull                   no room to keep another instance safely (retryable)
+├── SpoolFull                   no room to keep another instance, result or row safely (retryable)
 ├── DeliveryError               a peer did not take an object
 │   ├── TransientDeliveryError  it may take it later: refused, silent, out of resources (retryable)
 │   └── PermanentDeliveryError  it never will: wrong class, invalid data set, not allowed (final)
@@ -70,7 +70,7 @@ class BackupFailed(NodeError):
 
 
 class SpoolFull(NodeError):
-    """The disk has no room to keep another instance safely."""
+    """The disk has no room to keep anything more safely."""
 
     retryable = True
 

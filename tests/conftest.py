@@ -99,10 +99,10 @@ def sqlite_url(tmp_path: Path) -> str:
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> str:
     """Create a database of its own on the private server."""
-    return new_postgresql_database(postgresql_server)
+    return new_database(postgresql_server)
 
 
-def new_postgresql_database(server: str) -> str:
+def new_database(server: str) -> str:
     """Create an empty database on a server; gives its URL."""
     name = f"node_{next(_numbers)}"
     with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,7 +49,7 @@ class Receiver:
     jobs: list[Job] = field(default_factory=list)
     reports: list[tuple[object, ...]] = field(default_factory=list)
     audited: list[Message] = field(default_factory=list)
-    free_bytes: int = 10**12
+    free_bytes: int | None = 10**12  #: what the spool takes to be free; None: what is
 
     def associations(self) -> list[AssociationRow]:
         """Give the association log, oldest first."""
@@ -94,7 +95,7 @@ def running_receiver(
             folder,
             "receiver-1",
             min_free_bytes=lambda: int(receiver.config.retention.min_free_gb * 1e9),
-            free_bytes=lambda _: receiver.free_bytes,
+            free_bytes=lambda path: receiver.free_bytes or shutil.disk_usage(path).free,
         ),
         current_config=lambda: receiver.config,
         enqueue=enqueue,
@@ -137,6 +138,22 @@ def scanner(
 def with_changes(config: Config, section: str, **changes: object) -> Config:
     """Change some keys of one section."""
     return config.model_copy(update={section: getattr(config, section).model_copy(update=changes)})
+
+
+def association_request(*contexts: tuple[str, str], calling: str = "SCANNER", called: str = "NODE") -> bytes:
+    """Encode an A-ASSOCIATE-RQ (PS3.8 9.3.2) that proposes (abstract syntax, transfer syntax) pairs."""
+
+    def item(kind: int, value: bytes) -> bytes:
+        return struct.pack(">BBH", kind, 0, len(value)) + value
+
+    proposed = [
+        item(0x20, bytes((number % 256, 0, 0, 0)) + item(0x30, abstract.encode()) + item(0x40, transfer.encode()))
+        for number, (abstract, transfer) in zip(range(1, 2 * len(contexts), 2), contexts, strict=True)
+    ]
+    user = item(0x51, struct.pack(">L", 16384)) + item(0x52, b"1.2.3")
+    body = item(0x10, b"1.2.840.10008.3.1.1.1") + b"".join(proposed) + item(0x50, user)
+    fixed = struct.pack(">HH16s16s32x", 1, 0, called.ljust(16).encode(), calling.ljust(16).encode())
+    return struct.pack(">BBL", 1, 0, len(fixed) + len(body)) + fixed + body
 
 
 def raw_store(association, data_set: bytes, uid: str = "1.2.3"):

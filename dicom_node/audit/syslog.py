@@ -24,6 +24,7 @@ from dicom_node.audit.reading import lines
 from dicom_node.audit.trail import FOLDER, day_of, days
 from dicom_node.config import Syslog
 from dicom_node.errors import ConfigError
+from dicom_node.tls import harden
 
 logger = logging.getLogger(__name__)
 
@@ -163,17 +164,16 @@ def frame(message: bytes) -> bytes:
 
 
 def client_context(settings: Syslog) -> ssl.SSLContext:
-    """Build our side of TLS: 1.2 or newer, and the server's certificate and name are always checked.
+    """Build our side of TLS; the server's certificate and name are always checked.
 
     :raises ConfigError: a file cannot be used.
     """
     try:
-        context = ssl.create_default_context(cafile=settings.ca)
+        context = harden(ssl.create_default_context(cafile=settings.ca))
         if settings.cert is not None:
             context.load_cert_chain(settings.cert, settings.key)
     except OSError as error:
         raise ConfigError(f"audit.syslog: certificate, key or ca cannot be used: {error}") from error
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
     return context
 
 

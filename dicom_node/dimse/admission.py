@@ -54,6 +54,16 @@ def too_many(limit: int) -> Rejection:
     return Rejection(TRANSIENT, PRESENTATION, 2, f"{limit} associations are open, which is the limit of this receiver")
 
 
+def most_for_one_caller(limit: int) -> int:
+    """Say how many associations one caller may have open: a fifth of them is always left to others."""
+    return max(1, limit * 4 // 5)
+
+
+def too_many_of_one(most: int) -> Rejection:
+    """Say that a caller has all the associations that one caller may have."""
+    return Rejection(TRANSIENT, PRESENTATION, 2, f"{most} associations of this caller are open: the rest is for others")
+
+
 def out_of_order(reason: str) -> Rejection:
     """Say that the node cannot take associations just now (temporary congestion)."""
     return Rejection(TRANSIENT, PRESENTATION, 1, reason)

@@ -27,8 +27,9 @@ from dicom_node.dimse.contexts import (
     negotiate,
 )
 from dicom_node.dimse.handlers import Caller, Ending, Handlers, StoreRequest
-from dicom_node.dimse.identifiers import printable, uid_fault
 from dicom_node.dimse.status import SUCCESS, Answer, Status
+from dicom_node.domain.identifiers import printable, uid_fault
+from dicom_node.elements import check_size, drop_unreadable
 from dicom_node.errors import UnreadableDataset
 
 logger = logging.getLogger(__name__)
@@ -200,8 +201,9 @@ class Association:
             if len(encoded) > MAXIMUM_SERVICE_DATA_SET_BYTES:
                 raise ProtocolViolation("the data set of a service request is absurdly large")
         syntax = UID(context.transfer_syntax or "")
+        check_size(encoded, context.transfer_syntax or "")
         try:
-            return read_dataset(BytesIO(bytes(encoded)), syntax.is_implicit_VR, syntax.is_little_endian)
+            return drop_unreadable(read_dataset(BytesIO(encoded), syntax.is_implicit_VR, syntax.is_little_endian))
         except Exception as error:  # whatever a hostile data set makes the reader raise
             raise UnreadableDataset(f"the data set of a service request cannot be read: {error}") from error
 
@@ -292,7 +294,10 @@ class Association:
         events = (commitment_messages.ALL_COMMITTED, commitment_messages.SOME_FAILED)
         if command.get(Element.EVENT_TYPE_ID) not in events:
             return Answer(Status.NO_SUCH_EVENT_TYPE, "the events are 1, all committed, and 2, some failed")
-        self._handlers.on_commitment_report(*commitment_messages.reported(data_set))
+        transaction_uid, committed, failed = commitment_messages.reported(data_set)
+        if fault := uid_fault(transaction_uid):
+            return Answer(Status.INVALID_ARGUMENT_VALUE, f"the Transaction UID {fault}")
+        self._handlers.on_commitment_report(transaction_uid, committed, failed)
         return SUCCESS
 
 
@@ -307,9 +312,11 @@ _ECHOED = {
 def _roles(request: AssociationRequest) -> dict[str, tuple[bool, bool]]:
     """Answer the proposed roles: who reports a commitment to us is the SCP of it; for all else the caller is the SCU.
 
-    A requestor that proposes nothing stays SCU (PS3.7 D.3.3.4).
+    A requestor that proposes nothing stays SCU, and a role without a context means nothing (PS3.7 D.3.3.4).
     """
+    proposed = {context.abstract_syntax for context in request.contexts}
     return {
         sop_class: (as_scu, as_scp and sop_class == STORAGE_COMMITMENT_PUSH)
         for sop_class, (as_scu, as_scp) in request.roles.items()
+        if sop_class in proposed
     }

@@ -1,7 +1,7 @@
 """A-ASSOCIATE PDUs as the acceptor reads and writes them (PS3.8 9.3.2 to 9.3.4, PS3.7 Annex D.3).
 
 Lenient in reading: what a caller proposes is only compared with our table, so a malformed UID in one proposed context
-must not cost it the others.
+must not cost it the others. It is written down, also of who is turned away: so it is bounded and made printable.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from dicom_node.dimse.connection import MAXIMUM_PDU_BYTES, Pdu, ProtocolViolation
 from dicom_node.dimse.contexts import ContextDecision, ProposedContext
+from dicom_node.domain.identifiers import printable
 
+CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
 APPLICATION_CONTEXT = "1.2.840.10008.3.1.1.1"
 IMPLEMENTATION_CLASS_UID = "2.25.182690425207834283817036953137520281349"
 IMPLEMENTATION_VERSION_NAME = "DICOM_NODE_1"
@@ -67,6 +69,8 @@ def parse_request(pdu: bytes) -> AssociationRequest:
                         roles[_text(sub_value[2 : 2 + size])] = bool(sub_value[2 + size]), bool(sub_value[3 + size])
     except (struct.error, IndexError) as error:
         raise ProtocolViolation(f"the association request is malformed: {error}") from error
+    if len(contexts) > CONTEXTS_AT_MOST:
+        raise ProtocolViolation(f"the association request proposes {len(contexts)} presentation contexts")
     return AssociationRequest(_text(called), _text(calling), tuple(contexts), roles, maximum, implementation)
 
 
@@ -129,4 +133,4 @@ def _item(kind: int, value: bytes) -> bytes:
 
 
 def _text(value: bytes) -> str:
-    return value.decode("latin-1").strip("\0 ")
+    return printable(value.decode("latin-1").strip("\0 "))

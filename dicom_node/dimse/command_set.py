@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from enum import IntEnum
 
-from dicom_node.dimse.identifiers import printable
+from dicom_node.domain.identifiers import printable
 from dicom_node.errors import UnreadableDataset
 
 NO_DATA_SET = 0x0101

@@ -8,17 +8,21 @@ socket, and a data set passes through one fixed buffer as it arrives, whatever i
 from __future__ import annotations
 
 import contextlib
+import math
 import socket
+import ssl
 import struct
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import Any
 
 from dicom_node.errors import NodeError
 
 BUFFER_BYTES = 512 * 1024  # holds several PDUs of the usual sizes; larger PDUs stream through it
 MAXIMUM_PDU_BYTES = 256 * 1024  # what we ask callers to keep to; 0 (no limit) confuses old toolkits
-MAXIMUM_REQUEST_BYTES = 1024 * 1024  # an A-ASSOCIATE-RQ with 128 contexts has about 20 KB
+MAXIMUM_REQUEST_BYTES = 256 * 1024  # an A-ASSOCIATE-RQ with 128 contexts of 20 syntaxes each has about 80 KB
 MAXIMUM_COMMAND_BYTES = 64 * 1024
 
 
@@ -81,19 +85,30 @@ class Connection:
     """One accepted TCP connection. Only the thread that serves it reads; :meth:`cut` may come from any other."""
 
     def __init__(self, sock: socket.socket, timeouts: Timeouts) -> None:
-        self._socket = sock
+        self._socket: Any = sock  # or the ssl.SSLSocket around it
         self._timeouts = timeouts
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._start = self._end = 0
         self._pdu_left = 0  # bytes of the current P-DATA-TF that no fragment has claimed yet
         self._cut_because: str | None = None
+        self._request_until = math.inf
         sock.settimeout(timeouts.acse_s)
+
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Do the TLS handshake, as its server; for who says nothing in it, the wait has an end too.
+
+        :raises OSError: it failed, was given up or was cut.
+        """
+        self._socket = context.wrap_socket(self._socket, server_side=True, do_handshake_on_connect=False)
+        if self._cut_because is None:
+            self._socket.do_handshake()
 
     # Reading
 
     def read_association_request(self) -> bytes | None:
         """Read the A-ASSOCIATE-RQ, whole; None when the peer closes without a word (a port check)."""
+        self._request_until = time.monotonic() + self._timeouts.acse_s  # ARTIM, PS3.8 9.1.4: not for each byte anew
         try:
             self._fill(1)
         except AssociationEnded:
@@ -102,7 +117,9 @@ class Connection:
         kind, length = _PDU_HEADER.unpack_from(self._buffer, self._start)
         if kind != Pdu.A_ASSOCIATE_RQ or length > MAXIMUM_REQUEST_BYTES:
             raise ProtocolViolation(f"the first PDU has type {kind} and {length} bytes: no association request")
-        return self._take(6 + length)
+        request = self._take(6 + length)
+        self._request_until = math.inf
+        return request
 
     def next_command(self) -> tuple[int, bytes] | None:
         """Wait for the next command: presentation context ID and encoded command set; None on a release request."""
@@ -179,12 +196,19 @@ class Connection:
         with contextlib.suppress(OSError):
             self._socket.sendall(_PDU_HEADER.pack(Pdu.A_ABORT, 4) + bytes((0, 0, 2 if by_provider else 0, 0)))
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether it was told to end."""
+        return self._cut_because is not None
+
     def cut(self, reason: str) -> None:
-        """Abort from another thread: the serving thread wakes up and ends with this reason."""
+        """Abort from another thread: the serving thread wakes up, tells the peer and ends with this reason.
+
+        Nothing is sent here: TLS takes one thread at a time, and a peer that reads nothing must not hold up the caller.
+        """
         self._cut_because = reason
-        self.send_abort()
         with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
+            socket.socket.shutdown(self._socket, socket.SHUT_RD)  # not that of ssl, which would forget the keys
 
     def close(self) -> None:
         """Close the socket; the peer sees the end of the stream."""
@@ -256,14 +280,17 @@ class Connection:
             raise self._lost(f"nothing came for {self._socket.gettimeout():g} s") from error
         except OSError as error:
             raise self._lost(f"the connection broke: {error}") from error
-        if not received:
+        if not received or self.is_cut:  # what is on its way still arrives after a cut
             raise self._lost("the caller closed the connection without releasing the association")
+        if time.monotonic() > self._request_until:
+            raise self._lost(f"the association request was not whole after {self._timeouts.acse_s:g} s")
         self._end += received
 
     def _lost(self, reason: str) -> AssociationEnded:
-        if self._cut_because is not None:
-            return AssociationEnded("aborted", self._cut_because)
-        return AssociationEnded("lost", reason)
+        if self._cut_because is None:
+            return AssociationEnded("lost", reason)
+        self.send_abort()
+        return AssociationEnded("aborted", self._cut_because)
 
 
 def _fragments(context_id: int, encoded: bytes, kind: int, peer_maximum: int) -> Iterator[bytes]:

@@ -12,16 +12,25 @@ import time
 from collections.abc import Callable
 
 from dicom_node.config import Config, Dicom, Tls
-from dicom_node.dimse.admission import Rejection, admit, plain_address, too_many
+from dicom_node.dimse.admission import (
+    Rejection,
+    admit,
+    most_for_one_caller,
+    plain_address,
+    too_many,
+    too_many_of_one,
+)
 from dicom_node.dimse.association import Association
 from dicom_node.dimse.connection import Connection, Timeouts
 from dicom_node.dimse.contexts import Purpose
 from dicom_node.dimse.handlers import Caller, Handlers
 from dicom_node.errors import ConfigError
+from dicom_node.tls import harden
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 128
+END_WITHIN_S = 5  # a thread that was told to end
 ACCEPT_EVERY_S = 0.2  # how often an idle accept loop looks whether it should stop
 SPARE_CONNECTIONS = 64  # beyond the association limit: callers that have not asked yet, or are being rejected
 KEEP_ALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 15), (socket.TCP_KEEPCNT, 4))  # a dead peer: 2 minutes
@@ -40,8 +49,8 @@ class Listener:
         self._handlers = handlers
         self._timeouts = timeouts or Timeouts()
         self._stopping = threading.Event()
-        self._open: dict[threading.Thread, Connection] = {}
-        self._associations = 0
+        self._open: dict[threading.Thread, Connection] = {}  # the longest first
+        self._admitted: dict[threading.Thread, Caller] = {}  # of these, who may hold an association
         self._lock = threading.Lock()
         self._doors: list[threading.Thread] = []
         self.port = current_config().dicom.port
@@ -49,7 +58,7 @@ class Listener:
     @property
     def associations(self) -> int:
         """How many associations are open now."""
-        return self._associations
+        return len(self._admitted)
 
     def start(self) -> None:
         """Bind and begin to accept; the call returns at once.
@@ -79,9 +88,12 @@ class Listener:
         deadline = time.monotonic() + drain_s
         for thread in list(self._open):
             thread.join(max(0, deadline - time.monotonic()))
-        for thread, connection in list(self._open.items()):
+        left = list(self._open.items())
+        for _, connection in left:
             connection.cut("the node is shutting down")
-            thread.join(5)
+        deadline = time.monotonic() + END_WITHIN_S
+        for thread, _ in left:
+            thread.join(max(0, deadline - time.monotonic()))
 
     def _accept(self, door: socket.socket, context: ssl.SSLContext | None) -> None:
         door.settimeout(ACCEPT_EVERY_S)
@@ -98,10 +110,15 @@ class Listener:
                     logger.exception("a connection could not be accepted")
                     time.sleep(ACCEPT_EVERY_S)  # out of descriptors: give the open associations time to end
                     continue
-                self._welcome(sock, plain_address(str(address[0])), context)
+                host = plain_address(str(address[0]))
+                try:
+                    self._welcome(sock, host, context)
+                except Exception:  # no thread or no memory: this one is not served, the next may be
+                    logger.exception("a connection from %s cannot be served", host)
+                    sock.close()
 
     def _welcome(self, sock: socket.socket, host: str, context: ssl.SSLContext | None) -> None:
-        if len(self._open) >= self._current_config().dicom.max_associations + SPARE_CONNECTIONS:
+        if not self._has_room():
             logger.warning("a connection from %s was closed: too many are open", host)
             sock.close()
             return
@@ -109,31 +126,37 @@ class Listener:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, value in KEEP_ALIVE:
             sock.setsockopt(socket.IPPROTO_TCP, option, value)
-        thread = threading.Thread(
-            target=self._serve, args=(sock, host, context), name=f"association-{host}", daemon=True
-        )
+        thread = threading.Thread(target=self._serve, args=(host, context), name=f"association-{host}", daemon=True)
         with self._lock:
             self._open[thread] = Connection(sock, self._timeouts)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            with self._lock:
+                del self._open[thread]
+            raise
 
-    def _serve(self, sock: socket.socket, host: str, context: ssl.SSLContext | None) -> None:
+    def _has_room(self) -> bool:
+        """Tell whether another connection may come.
+
+        Who has been here longest without asking for an association makes room: who means it asks at once.
+        """
+        if len(self._open) < self._current_config().dicom.max_associations + SPARE_CONNECTIONS:
+            return True
+        with self._lock:
+            waiting = [it for thread, it in self._open.items() if thread not in self._admitted and not it.is_cut]
+        if waiting:
+            waiting[0].cut("it asked for no association while others waited")
+        return bool(waiting)
+
+    def _serve(self, host: str, context: ssl.SSLContext | None) -> None:
         """Serve one connection. The TLS handshake happens here, so a mute client holds up nobody else."""
         me = threading.current_thread()
         connection = self._open[me]
-        admitted = False
-
-        def admit_caller(caller: Caller) -> Purpose | Rejection:
-            nonlocal admitted
-            verdict = self._admit(caller)
-            admitted = isinstance(verdict, Purpose)
-            return verdict
-
         try:
             if context is not None:
-                sock.settimeout(self._timeouts.acse_s)
-                connection = Connection(context.wrap_socket(sock, server_side=True), self._timeouts)
-                self._open[me] = connection
-            Association(connection, host, self._handlers, admit_caller).serve()
+                connection.encrypt(context)
+            Association(connection, host, self._handlers, self._admit).serve()
         except (OSError, ssl.SSLError) as error:
             logger.warning("no TLS connection with %s: %s", host, error)
             if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):  # that one only looked in
@@ -142,23 +165,26 @@ class Listener:
             connection.close()
             with self._lock:
                 del self._open[me]
-                self._associations -= admitted
+                self._admitted.pop(me, None)
 
     def _admit(self, caller: Caller) -> Purpose | Rejection:
         config = self._current_config()
         verdict = admit(caller, config, _addresses)
         if isinstance(verdict, Purpose):
+            limit = config.dicom.max_associations
+            most = most_for_one_caller(limit)
             with self._lock:
-                if self._associations >= config.dicom.max_associations:
-                    return too_many(config.dicom.max_associations)
-                self._associations += 1
+                if len(self._admitted) >= limit:
+                    return too_many(limit)
+                if list(self._admitted.values()).count(caller) >= most:
+                    return too_many_of_one(most)
+                self._admitted[threading.current_thread()] = caller
         return verdict
 
 
 def server_context(tls: Tls) -> ssl.SSLContext:
-    """Build the TLS side of the listener (PS3.15 B.12: TLS 1.2 or newer, client certificates when asked for)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    """Build the TLS side of the listener (PS3.15 B.12), with client certificates when asked for."""
+    context = harden(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
     try:
         context.load_cert_chain(tls.cert, tls.key)
         if tls.ca is not None:

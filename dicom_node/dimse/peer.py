@@ -18,6 +18,7 @@ from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from dicom_node.config import Config, Destination, Tls
 from dicom_node.errors import DeliveryError, NothingAccepted, PermanentDeliveryError, TransientDeliveryError
+from dicom_node.tls import harden
 
 UNLIMITED_PDU = 0
 CONTEXTS_AT_MOST = 128  # PS3.8 9.3.2.2: odd ids from 1 to 255
@@ -118,8 +119,11 @@ def associate(
         )
     except OSError as error:
         raise TransientDeliveryError(f"{peer} could not be reached: {error.strerror}") from error
+    except UnicodeError as error:
+        raise TransientDeliveryError(f"{peer} could not be reached: no host has such a name") from error
     if not association.is_established:
         raise _why_not(peer, association, timeouts, connected=connected)
+    _wait_while_bytes_move(association, timeouts.dimse_s)
     try:
         yield association
     except BaseException:
@@ -158,14 +162,47 @@ def _prepare_socket(sock: socket.socket, timeouts: Timeouts) -> None:
     """Send small pieces at once, and never wait for ever on a peer that stopped reading."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_AT_MOST)
     seconds, microseconds = divmod(round(timeouts.network_s * 1_000_000), 1_000_000)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", seconds, microseconds))
 
 
-def _client_context(identity: Tls | None) -> ssl.SSLContext:
-    """Build the calling side of TLS (PS3.15 B.12): 1.2 or newer, and the peer's certificate is always checked."""
+def _wait_while_bytes_move(association: Association, dimse_s: float) -> None:
+    """Begin to wait for an answer only when the peer has got the whole request.
+
+    pynetdicom begins when it has put the request into its queue. Over a line of 1 KB/s nothing larger than 60 KB would
+    ever be answered in time; so the wait begins anew as long as the peer's machine acknowledges more bytes.
+    """
+    sock: Any = association.dul.socket.socket  # type: ignore[union-attr]  # it is established
+    get_message = association.dimse.get_msg
+
+    def get_message_in_the_end(block: bool = False) -> Any:  # noqa: FBT001, FBT002 - as pynetdicom calls it
+        while True:
+            begun, acknowledged = time.monotonic(), _acknowledged_bytes(sock)
+            answer = get_message(block)
+            is_over = answer != (None, None) or not block or time.monotonic() - begun < dimse_s
+            if is_over or _acknowledged_bytes(sock) == acknowledged:
+                return answer
+
+    association.dimse.get_msg = get_message_in_the_end  # type: ignore[method-assign]
+
+
+def _acknowledged_bytes(sock: socket.socket) -> int:
+    """Count what the peer has got: tcpi_bytes_acked of Linux (tcp(7)); 0 where there is none, or no connection."""
     try:
-        context = ssl.create_default_context(cafile=identity.ca if identity else None)
+        return int(_BYTES_ACKED.unpack_from(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 256))[0])
+    except (OSError, struct.error):
+        return 0
+
+
+_BYTES_ACKED = struct.Struct("@120xQ")
+UNSENT_AT_MOST = 64 * 1024  # in the kernel: a send that waits goes on when a little has gone, not when a third has
+
+
+def _client_context(identity: Tls | None) -> ssl.SSLContext:
+    """Build the calling side of TLS (PS3.15 B.12); the peer's certificate is always checked."""
+    try:
+        context = harden(ssl.create_default_context(cafile=identity.ca if identity else None))
         if identity is not None:
             context.load_cert_chain(identity.cert, identity.key)
     except OSError as error:

@@ -50,8 +50,10 @@ class Detection:
 class Classification:
     """A class given to one or several frames. ``probabilities`` lists every class that was possible, sum 1.
 
-    ``site`` is the part that the class is about, where it is not the whole frame; ``qualifier`` says what a reader has
-    to know before believing it, as when it was learned from simulated pictures.
+    ``site`` is the part that the class is about, where it is not the whole frame, and ``detection`` the name of the
+    task's box around it in the same frame; ``qualifier`` says what a reader has to know before believing it, as when it
+    was learned from simulated pictures, and ``caveat`` the same in a few words, for a picture; empty where a picture
+    need not say it.
     """
 
     task: str
@@ -63,6 +65,8 @@ class Classification:
     probabilities: tuple[tuple[Concept, float], ...]
     site: Concept | None = None
     qualifier: str | None = None
+    caveat: str | None = None
+    detection: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,15 @@ Sources: PS3.5 section 8 and Annex A (encodings), PS3.3 C.7.6.3 (Image Pixel), P
 
 from __future__ import annotations
 
+import contextlib
 import io
+import mmap
 import struct
 import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -18,23 +21,37 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 from pydicom.encaps import get_frame
-from pydicom.filereader import _at_pixel_data, read_file_meta_info, read_partial
+from pydicom.filereader import (
+    _at_pixel_data,
+    _read_file_meta_info,
+    read_file_meta_info,
+    read_partial,
+    read_preamble,
+)
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import apply_color_lut, apply_modality_lut, apply_voi_lut
 from pydicom.pixels.utils import iter_pixels
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, RLELossless
 
+from dicom_node.domain.identifiers import uid_fault
+from dicom_node.elements import TooManyElements, check_size, drop_unreadable
 from dicom_node.errors import BadInput, NoPixelData, UndecodableFrame, UnreadableDataset
 
-#: A frame larger than this is no ultrasound picture; decoding it would only serve to fill the memory.
-MAX_PIXELS_PER_FRAME = 32_000_000
+#: A frame larger than this (4K has 8.3 million) is no ultrasound picture; decoding it would only fill the memory.
+MAX_PIXELS_PER_FRAME = 10_000_000
+MAX_BITS = 32  #: for one sample
 #: What a deflated data set may inflate to (a whole data set must be inflated to reach any frame).
-MAX_INFLATED_BYTES = 1 << 30
+MAX_INFLATED_BYTES = 1 << 28
+#: What the compressed frames of an instance may have together: a header can make all of them one frame.
+MAX_COMPRESSED_BYTES = 1 << 29
+#: An element outside the pixel data that is larger is left on the disk: it is private, and no LUT.
+MAX_ELEMENT_BYTES = 1 << 20
 
 RGB = npt.NDArray[np.uint8]
+_INFLATED_AT_ONCE = 1 << 20
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
-_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID")
+_IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _PIXEL_DATA = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 
 
@@ -52,25 +69,43 @@ def open_source(path: Path) -> Iterator[BinaryIO]:
 
 
 def read_header(source: BinaryIO) -> Dataset:
-    """Read everything before the pixel data.
+    """Read everything before the pixel data; elements that cannot be read are left out.
 
     :raises UnreadableDataset: when the bytes are no data set, are truncated, or do not name their instance.
     :raises NoPixelData: when the data set ends without pixel data.
     """
-    source.seek(0)
-    try:
-        with warnings.catch_warnings():  # what pydicom finds odd in a scanner's header does not concern the picture
-            warnings.simplefilter("ignore")
-            header = read_partial(source, stop_when=_at_pixel_data)
-            next_tag = _next_tag(source, header)
-            missing = [keyword for keyword in _IDENTITY if not str(header.get(keyword, ""))]
-    except Exception as error:
-        raise UnreadableDataset(f"the data set cannot be read: {_first_line(error)}") from error
-    if missing:
-        raise UnreadableDataset(f"the data set is truncated or has no {missing[0]}")
+    header, next_tag = _read(source)
     if next_tag not in _PIXEL_DATA:
         raise NoPixelData
     return header
+
+
+def read_report(path: Path) -> Dataset:
+    """Read an instance that holds no picture, as :func:`read_header` does.
+
+    :raises UnreadableDataset: as there.
+    """
+    with open_source(path) as source:
+        return _read(source)[0]
+
+
+def _read(source: BinaryIO) -> tuple[Dataset, int | None]:
+    try:
+        with warnings.catch_warnings():  # what pydicom finds odd in a scanner's header does not concern the picture
+            warnings.simplefilter("ignore")
+            _check_size(source)
+            header = read_partial(source, stop_when=_at_pixel_data, defer_size=MAX_ELEMENT_BYTES)
+            next_tag = _next_tag(source, header)
+            drop_unreadable(header)
+            uids = {keyword: str(header.get(keyword, "")) for keyword in _IDENTITY}
+    except Exception as error:
+        raise UnreadableDataset(f"the data set cannot be read: {_first_line(error)}") from error
+    for keyword, uid in uids.items():
+        if not uid:
+            raise UnreadableDataset(f"the data set is truncated or has no {keyword}")
+        if fault := uid_fault(uid):  # a report that named it would be none
+            raise UnreadableDataset(f"the {keyword} {fault}")
+    return header, next_tag
 
 
 def decode_frame(source: BinaryIO, header: Dataset, index: int) -> RGB:
@@ -110,6 +145,8 @@ def check_decodable(header: Dataset) -> None:
         raise UndecodableFrame("Rows or Columns is missing or zero")
     if rows * columns > MAX_PIXELS_PER_FRAME:
         raise UndecodableFrame(f"a frame of {columns} x {rows} pixels is larger than any ultrasound picture")
+    if _whole_number(header, "BitsAllocated") > MAX_BITS:
+        raise UndecodableFrame(f"more than {MAX_BITS} bits for a sample are no ultrasound picture")
     syntax = _syntax(header)
     try:
         get_decoder(syntax)
@@ -147,20 +184,46 @@ def _transfer_syntax(path: Path) -> str:
 
 def _inflated(file: BinaryIO) -> BinaryIO:
     """Give the Explicit VR Little Endian twin of a deflated file, in memory."""
-    packed = file.read()
-    (group_length,) = struct.unpack_from("<L", packed, 140)
-    start = 144 + group_length
+    (group_length,) = struct.unpack_from("<L", file.read(144), 140)
+    file.seek(144 + group_length)
     unpacker = zlib.decompressobj(-zlib.MAX_WBITS)
+    data = bytearray()
     try:
-        data = unpacker.decompress(packed[start:], MAX_INFLATED_BYTES)
+        while not unpacker.eof and (packed := unpacker.unconsumed_tail or file.read(_INFLATED_AT_ONCE)):
+            data += unpacker.decompress(packed, _INFLATED_AT_ONCE)
+            if len(data) > MAX_INFLATED_BYTES:
+                raise UnreadableDataset("the deflated data set inflates to more than any ultrasound instance")
     except zlib.error as error:
         raise UnreadableDataset(f"the deflated data set is damaged: {error}") from error
-    if unpacker.unconsumed_tail:
-        raise UnreadableDataset("the deflated data set inflates to more than any ultrasound instance")
     syntax = ExplicitVRLittleEndian.encode() + b"\0"
     meta = b"\x02\x00\x10\x00UI" + struct.pack("<H", len(syntax)) + syntax
     head = bytes(128) + b"DICM" + b"\x02\x00\x00\x00UL\x04\x00" + struct.pack("<L", len(meta)) + meta
     return io.BytesIO(head + data)
+
+
+def _check_size(source: BinaryIO) -> None:
+    """Refuse a data set whose elements would fill the memory, and leave the source at its beginning.
+
+    What is not walked over to its end is not refused: pydicom knows more ways to read it.
+    """
+    source.seek(0)
+    read_preamble(source, force=False)
+    syntax = str(_read_file_meta_info(source).get("TransferSyntaxUID", ""))
+    start = source.tell()
+    with contextlib.ExitStack() as stack:
+        if isinstance(source, io.BytesIO):
+            whole = stack.enter_context(source.getbuffer())
+        else:
+            mapped = stack.enter_context(mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ))
+            whole = stack.enter_context(memoryview(mapped))
+        with whole[start:] as data_set:
+            try:
+                check_size(data_set, syntax)
+            except TooManyElements:
+                raise
+            except UnreadableDataset:
+                pass
+    source.seek(0)
 
 
 def _next_tag(source: BinaryIO, header: Dataset) -> int | None:
@@ -179,8 +242,14 @@ def _check_codestream(source: BinaryIO, header: Dataset, index: int) -> None:
         return
     source.seek(0)
     read_partial(source, stop_when=_at_pixel_data)
-    source.seek(12 if not syntax.is_implicit_VR else 8, io.SEEK_CUR)  # tag, VR, reserved, length
+    start = source.seek(12 if not syntax.is_implicit_VR else 8, io.SEEK_CUR)  # tag, VR, reserved, length
+    if source.seek(0, io.SEEK_END) - start > MAX_COMPRESSED_BYTES:
+        raise UndecodableFrame("the compressed pictures are larger than those of any ultrasound instance")
+    source.seek(start)
     frame = get_frame(source, index, number_of_frames=max(1, _whole_number(header, "NumberOfFrames")))
+    if syntax == RLELossless:
+        _check_rle(frame, header)
+        return
     size = codestream_size(frame)
     if size is None:
         return
@@ -193,6 +262,16 @@ def _check_codestream(source: BinaryIO, header: Dataset, index: int) -> None:
         raise UndecodableFrame(
             f"the compressed picture has {samples} samples per pixel, the header says {header.SamplesPerPixel}"
         )
+
+
+def _check_rle(frame: bytes, header: Dataset) -> None:
+    """See that no segment (PS3.5 G.5) is longer than a plane that does not shrink: it can grow by 64 when decoded."""
+    rows, columns = int(header.Rows), int(header.Columns)
+    count, *offsets = struct.unpack_from("<16L", frame)
+    starts = offsets[:count]
+    longest = max((end - start for start, end in pairwise([*starts, len(frame)])), default=0)
+    if longest > rows * (columns + columns // 128 + 2) + 2:
+        raise UndecodableFrame("the compressed picture is larger than it would be without compression")
 
 
 def codestream_size(frame: bytes) -> tuple[int, int, int] | None:

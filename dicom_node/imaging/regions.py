@@ -34,7 +34,7 @@ def calibration_of(ds: Dataset) -> Calibration:
         if not items:
             return Calibration(reason="the image has no calibrated ultrasound region")
         return _judged(items, int(ds.Rows), int(ds.Columns))
-    except (TypeError, ValueError, OverflowError, AttributeError, NotImplementedError):
+    except Exception:  # noqa: BLE001 - pydicom has no one error for what it cannot read
         return Calibration(reason="an ultrasound region has unreadable values")
 
 

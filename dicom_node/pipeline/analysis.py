@@ -16,7 +16,8 @@ from sqlalchemy.orm import Session
 from dicom_node.config import Config
 from dicom_node.domain.result import NotAnalysed, ResultObject, StudyAnalysis
 from dicom_node.domain.summary import summarise
-from dicom_node.pipeline.completion import analysis_failed
+from dicom_node.errors import SpoolFull
+from dicom_node.pipeline.completion import analysis_failed, analysis_waits
 from dicom_node.pipeline.delivery import store_answer
 from dicom_node.pipeline.examination import Examination, Examiner, StoredInstance, frame_reader, render_frames
 from dicom_node.pipeline.services import Services
@@ -51,6 +52,9 @@ def analyse_study(
         examination = _examine(services, examiner, instances)
         analysis = _analysis_of(claim, closed, examination, examiner)
         objects = _build(services, config, analysis, examination, previous)
+    except SpoolFull as full:
+        analysis_waits(services, study_instance_uid, generation, attempt, full)
+        return
     except Exception as error:
         logger.exception("analysis of study %s failed", study_instance_uid, extra={"action": "analysis_failed"})
         analysis_failed(services, study_instance_uid, generation, attempt, error)
@@ -65,7 +69,12 @@ def analyse_study(
         objects,
         config.destinations,
     )
-    if store_answer(services, answer):
+    try:
+        stored = store_answer(services, answer)
+    except SpoolFull as full:
+        analysis_waits(services, study_instance_uid, generation, attempt, full)
+        return
+    if stored:
         logger.info("study %s answered: version %d, %d objects", study_instance_uid, claim.version, len(objects))
 
 

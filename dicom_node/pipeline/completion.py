@@ -13,7 +13,7 @@ from dicom_node.audit.acts import entity
 from dicom_node.config import Scanner
 from dicom_node.domain.delivery import GiveUp, retry_decision
 from dicom_node.domain.study import GenerationState, close_in, move_generation
-from dicom_node.errors import NodeError
+from dicom_node.errors import NodeError, SpoolFull
 from dicom_node.pipeline import auditing, jobs
 from dicom_node.pipeline.services import Services
 from dicom_node.store import associations
@@ -21,6 +21,8 @@ from dicom_node.store.generations import lock_study
 from dicom_node.store.tables import GenerationRow, StudyRow
 
 logger = logging.getLogger(__name__)
+
+LOOK_FOR_ROOM_EVERY = timedelta(minutes=1)
 
 
 def close_study(services: Services, study_instance_uid: str, generation: int, tick: int) -> None:
@@ -69,6 +71,23 @@ def analysis_failed(
         if row is None or row.state != GenerationState.CLOSED or row.attempt != attempt:
             return
         _next_attempt(services, session, row, f"{type(error).__name__}: {error}", retryable=retryable)
+
+
+def analysis_waits(services: Services, study_instance_uid: str, generation: int, attempt: int, full: SpoolFull) -> None:
+    """Record that analysis attempt ``attempt`` found no room for its answer: it is made again, however long it takes.
+
+    That is no failure of the study, so it counts as none.
+    """
+    with services.database.write() as session:
+        row = session.get(GenerationRow, (study_instance_uid, generation), with_for_update=True)
+        if row is None or row.state != GenerationState.CLOSED or row.attempt != attempt:
+            return
+        row.attempt += 1
+        row.round_start += 1
+        row.error = f"its answer waits for room: {full}"
+        job = jobs.analyse_study(study_instance_uid, generation, row.attempt, LOOK_FOR_ROOM_EVERY)
+        services.enqueue(session, job)
+    logger.error("study %s generation %d: %s", study_instance_uid, generation, row.error)
 
 
 def renew_analysis(services: Services, study_instance_uid: str, generation: int, attempt: int) -> None:

@@ -13,16 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydicom import Dataset, dcmread
+from pydicom import Dataset
 
 from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.finding import frames_of as frames_of_finding
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
-from dicom_node.domain.patient import of_another_patient
+from dicom_node.domain.patient import of_another
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
 from dicom_node.domain.scanner_report import ScannerReport, newest
 from dicom_node.errors import BadInput, ModelError, NoPixelData, UndecodableFrame
+from dicom_node.imaging.decode import read_report
 from dicom_node.imaging.frames import (
     Instance,
     colour_share,
@@ -44,6 +45,12 @@ SURE_ENOUGH = 0.6
 #: A frame with a larger coloured share is Doppler or a rendered volume. Banners, text and scales stay below: up to
 #: 0.096 of a whole grey-scale picture in the samples, 0.004 inside its tissue regions.
 MOST_COLOUR = 0.15
+#: Decoded at once, whatever the batch size: a hundred pictures of a usual size.
+PIXELS_OF_A_BATCH = 100_000_000
+#: Of all key frames of a study: they are held at once, three bytes for each, while the results are drawn.
+PIXELS_OF_A_STUDY = 1_000_000_000
+TOO_MUCH = "the pictures of the study are larger than can be drawn at once"
+OTHER_STUDY = "its Study Instance UID differs from the rest of the study"
 OTHER_PATIENT = "its Patient ID differs from the rest of the study"
 
 
@@ -104,12 +111,14 @@ class Examiner:
         sampling: list[CineSampling] = []
         key_frames: list[tuple[FrameReference, Path]] = []
         reports: list[ScannerReport] = []
+        room = PIXELS_OF_A_STUDY
         opened = [_open(stored) for stored in instances]
-        others = of_another_patient([str(it.header.get("PatientID") or "") if it.header else "" for it in opened])
+        others = dict.fromkeys(of_another([it.named("PatientID") for it in opened]), OTHER_PATIENT)
+        others |= dict.fromkeys(of_another([it.named("StudyInstanceUID") for it in opened]), OTHER_STUDY)
         for number, it in enumerate(opened):
             stored, uid = it.stored, it.stored.sop_instance_uid
             if number in others:
-                not_analysed.append(NotAnalysed(uid, OTHER_PATIENT))
+                not_analysed.append(NotAnalysed(uid, others[number]))
                 continue
             if it.header is not None:
                 headers.append(it.header)
@@ -120,6 +129,9 @@ class Examiner:
                 not_analysed.append(NotAnalysed(uid, it.fault))
                 continue
             instance = it.instance
+            if room < 0:
+                not_analysed.append(NotAnalysed(uid, TOO_MUCH))
+                continue
             try:
                 seen = self._look_at(instance, max_frames, not_analysed)
             except BadInput as error:
@@ -129,6 +141,7 @@ class Examiner:
             for frame in choose_key_frames(seen):
                 findings.extend(found for found in frame.findings if found.task not in self._study_tasks)
                 key_frames.append((frame.reference, stored.path))
+                room -= int(instance.header.Rows) * int(instance.header.Columns)
                 not_analysed.extend(self._missing_for(frame))
             if instance.number_of_frames > 1:
                 shown = tuple(self._without_study_tasks(frame) for frame in seen)
@@ -219,12 +232,16 @@ class _Opened:
     report: ScannerReport | None = None
     fault: str = ""
 
+    def named(self, keyword: str) -> str:
+        """Give what the instance names as its patient or study; empty when it names none."""
+        return str(self.header.get(keyword) or "") if self.header is not None else ""
+
 
 def _open(stored: StoredInstance) -> _Opened:
     try:
         instance = open_instance(stored.path)
     except NoPixelData as error:  # a scanner's report is evidence too, and names the patient
-        header = dcmread(stored.path)
+        header = read_report(stored.path)
         return _Opened(stored, header, report=read_scanner_report(header), fault=str(error))
     except BadInput as error:
         return _Opened(stored, None, fault=str(error))
@@ -279,11 +296,13 @@ def _not_analysed(frame: FrameReference, reason: str, task: str) -> NotAnalysed:
 
 def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
     batch: list[Frame] = []
+    pixels = 0
     for frame in frames:
         batch.append(frame)
-        if len(batch) == size:
+        pixels += frame.pixels.size // 3
+        if len(batch) == size or pixels > PIXELS_OF_A_BATCH:
             yield batch
-            batch = []
+            batch, pixels = [], 0
     if batch:
         yield batch
 

@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, repeat
 
 from pydicom import Dataset
@@ -21,10 +21,11 @@ from dicom_node.audit.acts import Audit
 from dicom_node.config import Config, Scanner
 from dicom_node.dimse.contexts import ContextDecision
 from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
-from dicom_node.dimse.identifiers import printable, uid_fault
-from dicom_node.dimse.peek import Header, Incomplete, as_data_set, peek
+from dicom_node.dimse.peek import Header, as_data_set, peek
 from dicom_node.dimse.status import NO_LONGER_UPDATED, SUCCESS, Answer, Status
+from dicom_node.domain.identifiers import printable, uid_fault
 from dicom_node.domain.result import SopReference
+from dicom_node.elements import Incomplete
 from dicom_node.engine.job import Enqueue
 from dicom_node.errors import SpoolFull, UnreadableDataset
 from dicom_node.pipeline import jobs
@@ -35,7 +36,7 @@ from dicom_node.store.generations import Timer
 from dicom_node.store.group_commit import GroupCommit
 from dicom_node.store.instances import Arrival, InstanceLog, InstanceState, Recorded
 from dicom_node.store.part10 import file_meta
-from dicom_node.store.spool import PartFile, Spool, StoredFile
+from dicom_node.store.spool import PartFile, Spool, StoredFile, is_intact
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +82,7 @@ class Intake:
         self._on_commitment_report = on_commitment_report
         self._audit = AssociationAudit(audit, database, spool.data_dir)
         self._delivering: set[int] = set()  # open associations that have sent an instance
-        self._instances = InstanceLog(lambda path: (spool.data_dir / path).exists())
+        self._instances = InstanceLog(partial(is_intact, spool.data_dir))
         self._commits: GroupCommit[tuple[Arrival, PartFile], Recorded] = GroupCommit(self._commit)
 
     def handlers(self) -> Handlers:
@@ -125,7 +126,7 @@ class Intake:
         for pause_s in chain(WRITE_AGAIN_AFTER_S, repeat(WRITE_AGAIN_AFTER_S[-1])):
             try:
                 self._write_ending(association_id, ending)
-            except SQLAlchemyError:
+            except (SQLAlchemyError, SpoolFull):
                 logger.exception(
                     "the end of association %d cannot be written, next try in %g s", association_id, pause_s
                 )

@@ -77,7 +77,7 @@ def build_report(
     )
     groups = [
         writer.summary(outcome_of(subject), _comments(subject, analysis), analysis.study_instance_uid + subject.name),
-        *(group for finding in subject.findings if (group := writer.of_finding(finding)) is not None),
+        *writer.of_findings(subject.findings),
         *(writer.not_analysed(items) for items in _by_reason(subject.not_analysed)),
     ]
     groups.sort(key=has_no_region)

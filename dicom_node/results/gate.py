@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import math
-import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Literal
@@ -17,11 +16,13 @@ import pydicom
 from pydicom import Dataset
 from pydicom.uid import UID
 
+from dicom_node.domain.identifiers import uid_fault
 from dicom_node.errors import NonConformantObject
 from dicom_node.profile import ObjectKind
 from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
-from dicom_node.results.content_tree import children, code_of, content, is_named, items, meaning, unit_of
+from dicom_node.results.content_tree import children, code_of, content, is_named, items, meaning, unit_of, value_of
 from dicom_node.results.evidence import INHERITED, needs_frame_numbers, size_px, why_frames_are_wrong
+from dicom_node.results.public_codes import ASKED
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 #: What has rules of its own: each kind of object, and the capture that is drawn from nothing and lies over no frame.
@@ -60,9 +61,8 @@ _TYPE_1_KEY_OBJECT = (
 _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOrientation")
 
 _OUR_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
-_MAX_UID = 64  # PS3.5 9.1
-_TOLERABLE_UID = re.compile(r"[0-9]+(\.[0-9]+)+")
 _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
+_MEANING_NORMAL = {codes.NORMAL.meaning, codes.NO_ABNORMALITY.meaning}
 _REASONS_SHOWN = 5
 
 
@@ -109,7 +109,7 @@ def _uids_are_valid(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
             continue
         value = str(element.value)
         is_ours = id(element) in own or element.keyword == "UID"  # the latter are observers and tracking
-        if not (UID(value).is_valid if is_ours else len(value) <= _MAX_UID and _TOLERABLE_UID.fullmatch(value)):
+        if not UID(value).is_valid if is_ours else uid_fault(value):
             yield f"{element.keyword} {value} is no valid UID"
     if ds.file_meta.MediaStorageSOPInstanceUID != ds.SOPInstanceUID:
         yield "the file meta information names another instance"
@@ -118,6 +118,17 @@ def _uids_are_valid(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
 def _is_of_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
     if any(header.StudyInstanceUID != ds.StudyInstanceUID for header in sources.values()):
         yield "an image of another study is in evidence"
+
+
+def _is_of_the_patient(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that the object names the patient whom an image names: an answer in another's folder is the worst error."""
+    named = {_patient(header) for header in sources.values()}
+    if named and _patient(ds) not in named:
+        yield "the patient is not the one of the images"
+
+
+def _patient(ds: Dataset) -> tuple[str, ...]:
+    return tuple(str(ds.get(keyword) or "") for keyword in ("PatientName", "PatientID", "IssuerOfPatientID"))
 
 
 def _codes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -187,6 +198,25 @@ def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterato
         yield "two measurement groups have the same tracking UID"
 
 
+def _classes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check each classification: every probability says of which class, one class is given, and if that is normal."""
+    for group in _groups(ds):
+        probabilities = children(group, codes.PROBABILITY)
+        classes = {_words(of_class) for it in probabilities for of_class in children(it, codes.FINDING)}
+        if len(classes) != len(probabilities):
+            yield "a probability does not say of which class it is"
+        if probabilities and classes.isdisjoint(_words(it) for it in group.ContentSequence):
+            yield "a group has probabilities, and does not say which class is given"
+        if classes & _MEANING_NORMAL and not children(group, codes.NORMALITY):
+            yield "an answer does not say whether it is normal"
+
+
+def _words(item: Dataset) -> str:
+    """Give the answer of an item: a profile without private codes writes words in their place."""
+    value = value_of(item)
+    return value.meaning if value else str(item.get("TextValue", "")).rpartition(ASKED)[2]
+
+
 def _numbers_have_units(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     for item in content(ds, "NUM"):
         unit = unit_of(item)
@@ -235,11 +265,17 @@ def _shapes_lie_on_their_frame(ds: Dataset, sources: Mapping[str, Dataset]) -> I
             yield "a shape reaches outside its image"
 
 
-_COMMON: tuple[Rule, ...] = (_uids_are_valid, _is_of_the_study, _codes_are_whole, _meanings_are_those_of_the_codes)
+_COMMON: tuple[Rule, ...] = (
+    *(_uids_are_valid, _is_of_the_study, _is_of_the_patient),
+    *(_codes_are_whole, _meanings_are_those_of_the_codes),
+)
 _REPORT: tuple[Rule, ...] = (_present(_TYPE_1_REPORT, _TYPE_2_REPORT), *_COMMON, _never_verified)
 _MEASURED: tuple[Rule, ...] = (_numbers_have_units, _references_are_in_evidence, _shapes_lie_on_their_frame)
 _RULES: Mapping[Held, tuple[Rule, ...]] = {
-    "findings_sr": (*_REPORT, _root_is_tid_1500, _groups_are_of_their_template, _groups_are_tracked, *_MEASURED),
+    "findings_sr": (
+        *(*_REPORT, _root_is_tid_1500, _groups_are_of_their_template, _groups_are_tracked, _classes_are_whole),
+        *_MEASURED,
+    ),
     "biometry_sr": (*_REPORT, *tid_5000.RULES, *_MEASURED),
     "summary_page": (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.PAGE),
     "secondary_capture": (_present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.CAPTURE),

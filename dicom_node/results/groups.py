@@ -38,9 +38,11 @@ from dicom_node.errors import NonConformantObject
 from dicom_node.results import codes
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.render import outline
+from dicom_node.results.suspicion import asks_for_normality, normality_of
 from dicom_node.results.tracking import tracking_uid, where_of
 
 Group = MeasurementsAndQualitativeEvaluations | PlanarROIMeasurementsAndQualitativeEvaluations
+_ClassesOfBoxes = Mapping[found.Detection, Sequence[found.Classification]]
 
 
 @dataclass(slots=True)
@@ -60,11 +62,17 @@ class GroupWriter:
     scanner_report: ScannerReport | None = None
     _seen: Counter[str] = field(default_factory=Counter)
 
-    def of_finding(self, finding: found.Finding) -> Group | None:
-        """Write any finding as its group; a heat map has none, it explains a classification."""
+    def of_findings(self, findings: Sequence[found.Finding]) -> list[Group]:
+        """Write findings as groups. A box's classes stand in the group of the box; heat maps explain a class in its."""
+        of_boxes = _classes_of_boxes(findings)
+        inside = {it for classes in of_boxes.values() for it in classes}
+        groups = (self._of_finding(it, of_boxes) for it in findings if it not in inside)
+        return [group for group in groups if group is not None]
+
+    def _of_finding(self, finding: found.Finding, of_boxes: _ClassesOfBoxes) -> Group | None:
         match finding:
             case found.Detection():
-                return self._detection(finding)
+                return self._detection(finding, of_boxes.get(finding, ()))
             case found.Classification():
                 return self._classification(finding)
             case found.Measurement():
@@ -104,10 +112,10 @@ class GroupWriter:
         )
         return _commented(group, [text])
 
-    def _detection(self, finding: found.Detection) -> Group:
+    def _detection(self, finding: found.Detection, classes: Sequence[found.Classification]) -> Group:
         x0, y0, x1, y1 = finding.box_xyxy_px
         corners = ((x0, y0), (x1, y0), (x1, y1), (x0, y1), (x0, y0))
-        return PlanarROIMeasurementsAndQualitativeEvaluations(
+        group = PlanarROIMeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking_of(finding),
             referenced_region=self._region(finding.frame, "polyline", corners),
             finding_category=coded(codes.ANATOMICAL_STRUCTURE),
@@ -115,8 +123,10 @@ class GroupWriter:
             finding_sites=[FindingSite(coded(finding.site))],
             algorithm_id=self._algorithm(finding.task),
             geometric_purpose=coded(codes.BOUNDED_BY),
-            measurements=[_certainty(finding.score)],
+            measurements=[_certainty(finding.score), *(it for of_box in classes for it in _probabilities(of_box))],
+            qualitative_evaluations=[_answer(it) for it in classes] or None,
         )
+        return _commented(group, [it.qualifier for it in classes if it.qualifier])
 
     def _segmentation(self, finding: found.Segmentation) -> Group:
         return PlanarROIMeasurementsAndQualitativeEvaluations(
@@ -144,19 +154,19 @@ class GroupWriter:
         return _commented(group, comments)
 
     def _classification(self, finding: found.Classification) -> Group:
-        probabilities = []
-        for value, probability in finding.probabilities:
-            number = Measurement(coded(codes.PROBABILITY), round(probability, 4), coded(codes.NO_UNITS))
-            of_class = CodeContentItem(coded(codes.FINDING), coded(value), RelationshipTypeValues.HAS_CONCEPT_MOD)
-            number[0].ContentSequence = ContentSequence([of_class])
-            probabilities.append(number)
+        answers, numbers = [_answer(finding)], _probabilities(finding)
+        if asks_for_normality(finding):  # of the whole fetus: the answer is the finding, and says if it is normal
+            answers.append(QualitativeEvaluation(coded(codes.NORMALITY), coded(normality_of(finding))))
+        rated = dict(finding.probabilities).get(codes.STANDARD_PLANE)
+        if rated is not None:
+            numbers.append(Measurement(coded(codes.IMAGE_QUALITY_RATING), round(100 * rated, 1), coded(codes.PERCENT)))
         group = MeasurementsAndQualitativeEvaluations(
             tracking_identifier=self._tracking_of(finding),
-            finding_type=coded(finding.concept),
+            finding_type=coded(finding.value if asks_for_normality(finding) else finding.concept),
             finding_sites=[FindingSite(coded(finding.site))] if finding.site else None,
             algorithm_id=self._algorithm(finding.task),
-            measurements=probabilities,
-            qualitative_evaluations=[QualitativeEvaluation(coded(finding.concept), coded(finding.value))],
+            measurements=numbers,
+            qualitative_evaluations=answers,
             source_images=self._sources(finding.frames),
         )
         for heat_map, capture in self.explanations:
@@ -228,6 +238,34 @@ class GroupWriter:
             self._image(frame)
             numbers.setdefault(frame.sop_instance_uid, []).extend([frame.frame_number] if frame.frame_number else [])
         return [_source(self.images[uid], listed) for uid, listed in numbers.items()]
+
+
+def _classes_of_boxes(findings: Sequence[found.Finding]) -> _ClassesOfBoxes:
+    """Find the classes that are of a box in the same frame."""
+    boxes: dict[tuple[str, FrameReference, str | None], found.Detection] = {
+        (it.task, it.frame, it.name): it for it in findings if isinstance(it, found.Detection)
+    }
+    classes: dict[found.Detection, list[found.Classification]] = {}
+    for it in findings:
+        box = boxes.get((it.task, it.frames[0], it.detection)) if isinstance(it, found.Classification) else None
+        if box is not None and isinstance(it, found.Classification):
+            classes.setdefault(box, []).append(it)
+    return classes
+
+
+def _answer(finding: found.Classification) -> QualitativeEvaluation:
+    return QualitativeEvaluation(coded(finding.concept), coded(finding.value))
+
+
+def _probabilities(finding: found.Classification) -> list[Measurement]:
+    """Give the probability of each class that was possible, and say of which class it is."""
+    numbers = []
+    for value, probability in finding.probabilities:
+        number = Measurement(coded(codes.PROBABILITY), round(probability, 4), coded(codes.NO_UNITS))
+        of_class = CodeContentItem(coded(codes.FINDING), coded(value), RelationshipTypeValues.HAS_CONCEPT_MOD)
+        number[0].ContentSequence = ContentSequence([of_class])
+        numbers.append(number)
+    return numbers
 
 
 def _source(image: Dataset, frame_numbers: Sequence[int]) -> SourceImageForMeasurementGroup:

@@ -6,19 +6,22 @@ from pydicom import Dataset
 
 from dicom_node.results import codes
 
+ASKED = ": "  #: stands between a question and its answer
+
 
 def say_in_words(content: Dataset) -> None:
     """Turn every coded value of our own scheme into text, at any depth and in place (PS3.3 C.18.3).
 
-    A name of our own becomes "Finding": what it named stands in words beside it.
+    A name of our own becomes "Finding", and stands in words before what was answered.
     """
     for item in content.get("ContentSequence", []):
         name, value = item.get("ConceptNameCodeSequence"), item.get("ConceptCodeSequence")
-        if name and _is_private(name[0]):
+        asked = f"{name[0].CodeMeaning}{ASKED}" if name and _is_private(name[0]) else ""
+        if asked:
             item.ConceptNameCodeSequence = [codes.code_item(codes.FINDING)]
-        if value and _is_private(value[0]):
+        if value and (asked or _is_private(value[0])):
             item.ValueType = "TEXT"
-            item.TextValue = str(value[0].CodeMeaning)
+            item.TextValue = asked + str(value[0].CodeMeaning)
             del item.ConceptCodeSequence
         say_in_words(item)
 

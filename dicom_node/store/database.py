@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from dicom_node.errors import SpoolFull
+
 MIGRATIONS = Path(__file__).parent / "migrations"
+_DISK_FULL = "53100"  # SQLSTATE of PostgreSQL
 SECRET_WORDS = ("password", "secret", "token")
 
 
@@ -33,8 +38,11 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Session]:
-        """Open a session that commits at the end of the block."""
-        with Session(self._writing, expire_on_commit=False) as session, session.begin():
+        """Open a session that commits at the end of the block.
+
+        :raises SpoolFull: when the disk of the database has no room.
+        """
+        with _full_disk_told(), Session(self._writing, expire_on_commit=False) as session, session.begin():
             yield session
 
     @contextmanager
@@ -42,8 +50,10 @@ class Database:
         """Open a bare connection that commits at the end of the block.
 
         For the path of every image, where a session costs more than the rows it writes.
+
+        :raises SpoolFull: when the disk of the database has no room.
         """
-        with self._writing.begin() as connection:
+        with _full_disk_told(), self._writing.begin() as connection:
             yield connection
 
     def upgrade(self) -> None:
@@ -72,6 +82,18 @@ def session_within(connection: Connection) -> Iterator[Session]:
     with Session(connection, join_transaction_mode="rollback_only", expire_on_commit=False) as session:
         yield session
         session.commit()
+
+
+@contextmanager
+def _full_disk_told() -> Iterator[None]:
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or (
+            getattr(error.orig, "sqlstate", None) == _DISK_FULL
+        ):
+            raise SpoolFull("the disk is full: the database cannot be written") from error
+        raise
 
 
 def mask_password(database_url: str) -> str:

@@ -102,15 +102,15 @@ _VERSIONS = select(
 class InstanceLog:
     """Writes the rows of one receiver, which remembers the generation that each study was in last."""
 
-    def __init__(self, exists: Callable[[str], bool]) -> None:
-        self._exists = exists
+    def __init__(self, is_intact: Callable[[str, str], bool]) -> None:
+        self._is_intact = is_intact  # asked with the path and the digest of what should be there
         self._generations: dict[str, int] = {}
 
     def record(self, connection: Connection, arrivals: Sequence[Arrival]) -> list[Recorded]:
         """Write rows for what is new among the arrivals, opening studies and generations as needed.
 
         The same bytes under the same UID again add no row, but count as traffic: a scanner that repeats its study is
-        not done with it. Where the file of such a row is gone from the disk, the new bytes take its place.
+        not done with it. Where the file of such a row is gone or damaged, the new bytes take its place.
 
         Studies are taken in the order of their UIDs, so that receivers which share some never wait in a circle.
         """
@@ -156,7 +156,7 @@ class InstanceLog:
             connection.execute(_DELIVERED_AGAIN, {"row_id": same.id, "new_association_id": arrival.association_id})
         if same.state is InstanceState.REMOVED:
             same.state, same.reason = _judge(arrival, of_this_uid)
-        elif self._exists(same.path):
+        elif self._is_intact(same.path, arrival.file.sha256):
             # Its own row, when a commit whose answer was lost is made again: then the file is the kept one.
             return Recorded(is_kept=same.path == arrival.file.path, state=same.state)
         same.path = arrival.file.path

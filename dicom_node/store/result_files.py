@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from dicom_node.store.spool import flush_folder
+from dicom_node.store.spool import flush_folder, full_disk_told
 
 FOLDER = "results"
 CHUNK = 1 << 20
@@ -34,14 +34,19 @@ def write_result(data_dir: Path, study_instance_uid: str, version: int, part10: 
     if file.exists() and fault(data_dir, stored.path, sha256) is None:
         os.utime(file)  # its row may be about to be written: retention removes only old files without one
         return stored
-    _make_folder(file.parent)
     part = file.with_name(f"{file.name}.{os.getpid()}.part")
-    with part.open("wb") as stream:
-        stream.write(part10)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(file)
-    flush_folder(file.parent)
+    with full_disk_told():
+        _make_folder(file.parent)
+        try:
+            with part.open("wb") as stream:
+                stream.write(part10)
+                stream.flush()
+                os.fsync(stream.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
+        part.replace(file)
+        flush_folder(file.parent)
     return stored
 
 

@@ -32,6 +32,7 @@ INSTANCES = "instances"
 SPOOL = "spool"
 _READ_BYTES = 1024 * 1024
 _META_AT_MOST = 1024
+_LOOK_FOR_ROOM_EVERY = 16 * 1024 * 1024  # bytes of one instance, which may be larger than all that is free
 _NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG))
 
 
@@ -77,16 +78,19 @@ class Spool:
 
         :raises SpoolFull: when less is free than the configuration demands.
         """
-        missing = self._min_free_bytes() - self._free_bytes(self.data_dir)
-        if missing > 0:
-            raise SpoolFull(f"the disk is full: {missing / 1e9:.1f} GB less is free than retention.min_free_gb demands")
+        self._check_room()
         folder = now.astimezone(UTC).strftime("%Y-%m-%d")
         if folder not in self._folders:
             (self._instances / folder).mkdir(exist_ok=True)
             flush_folder(self._instances)
             self._folders.add(folder)
         name = uuid.uuid4().hex
-        return PartFile(self._parts / name, self._instances / folder / f"{name}.dcm", meta)
+        return PartFile(self._parts / name, self._instances / folder / f"{name}.dcm", meta, self._check_room)
+
+    def _check_room(self) -> None:
+        missing = self._min_free_bytes() - self._free_bytes(self.data_dir)
+        if missing > 0:
+            raise SpoolFull(f"the disk is full: {missing / 1e9:.1f} GB less is free than retention.min_free_gb demands")
 
     def flush(self, finished: Sequence[PartFile]) -> None:
         """Return when the data and the names of these files are on the disk; each folder is flushed once.
@@ -110,16 +114,22 @@ class PartFile:
     :ivar size_bytes: of the encoded data set so far.
     """
 
-    def __init__(self, part: Path, final: Path, meta: bytes) -> None:
+    def __init__(self, part: Path, final: Path, meta: bytes, check_room: Callable[[], None]) -> None:
         self._part = part
         self._final = final
         self._descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o640)
         self._digest = hashlib.sha256()
         self._finished = self._flushed = False
         self._lost: SpoolFull | OSError | None = None
+        self._check_room = check_room
+        self._look_for_room_at = _LOOK_FOR_ROOM_EVERY
         self.folder = final.parent
         self.size_bytes = 0
-        self._write(meta)
+        try:
+            self._write(meta)
+        except BaseException:  # nobody has this file yet who could leave its block
+            self._leave()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -127,6 +137,9 @@ class PartFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         os.close(self._descriptor)
         if not self._finished:
             with contextlib.suppress(OSError):
@@ -135,8 +148,11 @@ class PartFile:
     def write(self, piece: bytes | memoryview) -> None:
         """Append a piece of the encoded data set.
 
-        :raises SpoolFull: when the volume has no room.
+        :raises SpoolFull: when the volume has no room, or less than the configuration demands.
         """
+        if self.size_bytes > self._look_for_room_at:
+            self._check_room()
+            self._look_for_room_at += _LOOK_FOR_ROOM_EVERY
         self._write(piece)
         self._digest.update(piece)
         self.size_bytes += len(piece)
@@ -174,7 +190,7 @@ class PartFile:
         if self._flushed:
             return
         try:
-            with _full_disk_told():
+            with full_disk_told():
                 os.fdatasync(self._descriptor)
         except (SpoolFull, OSError) as error:
             self._lost, self._finished = error, False
@@ -182,7 +198,7 @@ class PartFile:
         self._flushed = True
 
     def _write(self, piece: bytes | memoryview) -> None:
-        with _full_disk_told():
+        with full_disk_told():
             written = os.write(self._descriptor, piece)
             while written < len(piece):
                 written += os.write(self._descriptor, piece[written:])
@@ -230,7 +246,11 @@ def _free_bytes(folder: Path) -> int:
 
 
 @contextlib.contextmanager
-def _full_disk_told() -> Iterator[None]:
+def full_disk_told() -> Iterator[None]:
+    """Name a full disk as what it is.
+
+    :raises SpoolFull: when the volume has no room.
+    """
     try:
         yield
     except OSError as error:

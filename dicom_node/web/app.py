@@ -29,6 +29,7 @@ from dicom_node.live_config import RELOADED, RELOADED_OF_ANALYSIS
 from dicom_node.pipeline import auditing
 from dicom_node.store import overview
 from dicom_node.store.database import Database, mask_password
+from dicom_node.tls import certificates
 from dicom_node.web import doctor, words
 from dicom_node.web.guard import Guard
 from dicom_node.web.looks import Looks
@@ -193,6 +194,7 @@ class Pages:
             free_bytes(config.node.data_dir),
             audit_unsent_bytes=unsent_bytes(config.node.data_dir) if config.audit.syslog else 0,
             config_refused=self.problem() is not None,
+            certificates=certificates(config),
             now=self.clock(),
         )
         return Response(render(scrape), headers={"Content-Type": CONTENT_TYPE_LATEST})

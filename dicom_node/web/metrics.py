@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from dicom_node.domain.study import DeliveryState, GenerationState
 from dicom_node.store.overview import Gauges
+from dicom_node.tls import Certificate
 
 _STUDY_STATES = (*(state.value for state in GenerationState), "delivered", "committed")
 _INSTANCE_STATES = ("stored", "conflict", "quarantined", "removed")
@@ -31,6 +32,7 @@ class Scrape(Collector):
         *,
         audit_unsent_bytes: int,
         config_refused: bool,
+        certificates: Sequence[Certificate],
         now: datetime,
     ) -> None:
         self.gauges = gauges
@@ -38,6 +40,7 @@ class Scrape(Collector):
         self.spool_free_bytes = spool_free_bytes
         self.audit_unsent_bytes = audit_unsent_bytes
         self.config_refused = config_refused
+        self.certificates = certificates
         self.now = now
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
@@ -78,6 +81,14 @@ class Scrape(Collector):
         yield _one(
             "config_refused", "1 while the file on disk is refused and older settings hold.", self.config_refused
         )
+        ends = GaugeMetricFamily(
+            "dicom_node_certificate_ends_timestamp_seconds",
+            "When a certificate of the configuration ends, in seconds since 1970.",
+            labels=["setting", "subject"],
+        )
+        for certificate in self.certificates:
+            ends.add_metric([certificate.setting, certificate.subject], certificate.ends.timestamp())
+        yield ends
 
 
 def render(scrape: Scrape) -> bytes:

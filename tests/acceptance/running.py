@@ -40,12 +40,20 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **more}
 
 
-def cli(*arguments: object, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    command = [sys.executable, "-m", "dicom_node", *map(str, arguments)]
+def cli(
+    *arguments: object, timeout_s: float = 300, within: Sequence[str] = (), **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end, as an argument of the command ``within`` when that is given."""
+    command = [*within, sys.executable, "-m", "dicom_node", *map(str, arguments)]
     return subprocess.run(
         command, env=environment(**env), capture_output=True, text=True, timeout=timeout_s, check=False
     )
+
+
+def without_network(counts: Path) -> list[str]:
+    """Give the command within which there is no network, and which writes what was to leave the machine to a file."""
+    own = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
+    return [*own, sys.executable, str(Path(__file__).with_name("no_network.py")), str(counts)]
 
 
 def done(*arguments: object, **env: str) -> str:

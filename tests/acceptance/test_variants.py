@@ -28,6 +28,8 @@ from dicom_node.config import Config
 from dicom_node.pipeline.examination import Examiner
 from dicom_node.pipeline.offline import analyse_files
 from dicom_node.profile import ObjectKind, Profile
+from dicom_node.results import codes
+from dicom_node.results.content_tree import children, is_named, items, value_of
 from dicom_node.simulator.anomalies.examination import examination, generators, take
 from dicom_node.simulator.axial_head import axial_head
 from dicom_node.simulator.maternal import cervix, other_view
@@ -38,6 +40,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test wait
 
 Picture = npt.NDArray[np.uint8]
 ALL: tuple[ObjectKind, ...] = get_args(ObjectKind)
+CONFIG = Config.model_validate({"analysis": {"device": "cpu", "max_frames_per_cine": 8}})
 SEED = 5
 CM_PER_PX = 0.05
 
@@ -190,20 +193,23 @@ class Answer:
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
-    config = Config.model_validate({"analysis": {"device": "cpu", "max_frames_per_cine": 8}})
-    examiner = load_examiner(config)
+def examiner() -> Examiner:
+    return load_examiner(CONFIG)
+
+
+@pytest.fixture(scope="module")
+def answers(examiner: Examiner, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answer]:
     return {
-        name: answered(variant.sent(), examiner, config, tmp_path_factory.mktemp("variant"))
+        name: answered(variant.sent(), examiner, tmp_path_factory.mktemp("variant"), Profile(objects=ALL))
         for name, variant in VARIANTS.items()
     }
 
 
-def answered(sent: list[Dataset], examiner: Examiner, config: Config, folder: Path) -> Answer:
-    """Write what a destination would get that wants everything."""
+def answered(sent: list[Dataset], examiner: Examiner, folder: Path, profile: Profile) -> Answer:
+    """Write what a destination of a profile would get."""
     sources = [s.write(ds, folder / f"source{number}.dcm") for number, ds in enumerate(sent)]
     now = datetime(2026, 1, 2, 12, 30, tzinfo=UTC)
-    (answer,) = analyse_files(sources, folder / "out", examiner, config, now, profile=Profile(objects=ALL))
+    (answer,) = analyse_files(sources, folder / "out", examiner, CONFIG, now, profile=profile)
     assert not answer.quarantined
     return Answer(sources, [(kind, path) for kind, path in answer.written if kind != "preview"])
 
@@ -238,6 +244,30 @@ def test_pixelmed_knows_every_report_of_findings_as_tid_1500(
     assert reports
     for path in reports:
         assert not validators.complaints_about_tid_1500(said_by_pixelmed[path])
+
+
+def test_where_nothing_is_assessable_the_report_says_so_and_why(answers: dict[str, Answer]) -> None:
+    (path,) = answers["nothing assessable"].of_kind("findings_sr")
+    report = pydicom.dcmread(path)
+    outcome, not_assessable = codes.ALL_SUCCEEDED_WITHOUT_FINDINGS, codes.NOT_ASSESSABLE
+    assert [value_of(it) for it in items(report) if is_named(it, codes.RUN_SUMMARY)] == [outcome]
+    groups = [it for it in items(report) if is_named(it, codes.MEASUREMENT_GROUP)]
+    silent = [it for it in groups if not_assessable in map(value_of, children(it, codes.FINDING))]
+    reasons = [str(it.TextValue) for group in silent for it in children(group, codes.COMMENT)]
+    assert any(reason.startswith("plane: ") for reason in reasons)
+    assert not any(children(group, codes.PROBABILITY) or children(group, codes.CERTAINTY) for group in groups)
+
+
+def test_pixelmed_accepts_reports_of_a_profile_without_private_codes_as_comprehensive_3d_sr(
+    examiner: Examiner, tmp_path: Path
+) -> None:
+    profile = Profile(objects=("findings_sr",), sr_class="comprehensive_3d", private_codes=False)
+    answer = answered([cine()], examiner, tmp_path, profile)
+    (path,) = answer.of_kind("findings_sr")
+    assert not any(item.get("CodingSchemeDesignator") == codes.PRIVATE_SCHEME for item in items(pydicom.dcmread(path)))
+    assert not validators.dciodvfy(path)
+    assert not validators.dsrdump(path)
+    assert not validators.complaints_about_tid_1500(validators.pixelmed([path])[path])
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

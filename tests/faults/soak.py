@@ -28,7 +28,7 @@ from pathlib import Path
 TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "integration"), str(TESTS / "acceptance")]
 
-from conftest import new_postgresql_database, run_postgresql, wait_until  # noqa: E402
+from conftest import new_database, run_postgresql, wait_until  # noqa: E402
 from crash_points import CrashPoint  # noqa: E402
 from crash_walk import crash_walk  # noqa: E402
 from load import Load, Traffic, percentile  # noqa: E402
@@ -94,7 +94,7 @@ def database(kind: str) -> Iterator[str | None]:
         yield None
         return
     with run_postgresql() as server:
-        yield new_postgresql_database(server)
+        yield new_database(server)
 
 
 # Every point

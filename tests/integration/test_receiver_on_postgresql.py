@@ -105,7 +105,7 @@ def waits_for_a_lock(database: Database) -> bool:
 
 def test_an_image_under_way_and_the_closing_wait_for_each_other_in_no_circle(world: World) -> None:
     world.release(world.receive())
-    log = InstanceLog(lambda _: True)
+    log = InstanceLog(lambda *_: True)
     with world.database.write_rows() as connection:
         log.record(connection, [arrival(world, STUDY, 7)])
     closing = threading.Thread(target=close_study, args=(world.services, STUDY, 1, 0))
@@ -137,7 +137,7 @@ def test_receivers_that_take_the_same_studies_in_another_order_all_get_on(world:
             with world.database.write_rows() as connection:
                 event.listen(connection, "after_cursor_execute", meet_after_the_first)
                 arrivals = [arrival(world, study, number) for study in studies]
-                outcomes = InstanceLog(lambda _: True).record(connection, arrivals)
+                outcomes = InstanceLog(lambda *_: True).record(connection, arrivals)
                 assert [outcome.is_kept for outcome in outcomes] == [True, True]
         except Exception as error:  # noqa: BLE001 - raised in a thread, told below
             faults.append(error)
@@ -161,7 +161,7 @@ def test_an_image_that_opens_a_generation_is_not_removed_by_a_clean_up_under_way
     world.later(days=400)
     cleaning = threading.Thread(target=clean_up, args=(world.services,))
     with world.database.write_rows() as connection:
-        (outcome,) = InstanceLog(lambda _: True).record(connection, [arrival(world, STUDY, 7)])
+        (outcome,) = InstanceLog(lambda *_: True).record(connection, [arrival(world, STUDY, 7)])
         assert outcome.timer is not None
         cleaning.start()
         wait_until(lambda: waits_for_a_lock(world.database), what="the clean-up")

@@ -1,5 +1,6 @@
 """The receiver over real sockets, with DCMTK and pynetdicom as scanners."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -223,6 +224,31 @@ def test_more_associations_than_the_limit_are_rejected_and_told(receiver):
         assert third.is_established
     assert [row.outcome for row in receiver.associations()][:2] == ["released", "rejected"]
     assert "which is the limit" in receiver.associations()[1].reason
+
+
+def test_one_caller_leaves_associations_to_others(receiver):
+    with contextlib.ExitStack() as stack:
+        greedy = [stack.enter_context(scanner(receiver, US_CONTEXT)) for _ in range(5)]
+        assert [association.is_established for association in greedy] == [True] * 4 + [False]
+        assert receiver.associations()[4].reason == "4 associations of this caller are open: the rest is for others"
+        other = stack.enter_context(scanner(receiver, (VERIFICATION, ImplicitVRLittleEndian), ae_title="PACS"))
+        assert other.is_established
+
+
+def test_a_thread_that_cannot_be_started_costs_one_connection_only(receiver, monkeypatch):
+    start = threading.Thread.start
+
+    def no_more(thread):
+        if thread.name.startswith("association-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", no_more)
+        with socket.create_connection(("127.0.0.1", receiver.port), timeout=20) as wire:
+            assert wire.recv(1) == b""
+    with scanner(receiver, US_CONTEXT) as association:
+        assert association.is_established
 
 
 def test_our_own_results_are_not_taken_back(receiver):

@@ -1,8 +1,10 @@
 """The encrypted port: who shows no certificate is not served, and who says nothing holds up nobody."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
+import time
 
 import pytest
 import synthetic
@@ -55,6 +57,16 @@ def test_images_arrive_encrypted_while_a_mute_client_waits(receiver, certificate
     assert receiver.associations()[0].outcome == "released"
 
 
+def test_mute_clients_do_not_hold_up_the_end(receiver):
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(socket.create_connection(("127.0.0.1", receiver.config.dicom.tls.port)))
+        time.sleep(0.5)  # by now their handshakes wait
+        begun = time.monotonic()
+        receiver.listener.stop(drain_s=0)
+        assert time.monotonic() - begun < 4
+
+
 def test_without_a_certificate_nobody_is_served(receiver, certificate):
     context = client_context(certificate, show_ours=False)
     with (
@@ -64,6 +76,21 @@ def test_without_a_certificate_nobody_is_served(receiver, certificate):
     ):
         encrypted.recv(1)  # in TLS 1.3 the refusal comes after the client's side of the handshake
     assert receiver.associations() == []
+
+
+@pytest.mark.parametrize("suite", ["ECDHE-ECDSA-AES128-SHA256", "ECDHE-ECDSA-AES128-GCM-SHA256"])
+def test_a_caller_with_old_cipher_suites_only_is_not_served(receiver, certificate, suite):
+    context = client_context(certificate)
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(suite)
+    is_old = "GCM" not in suite
+    with socket.create_connection(("127.0.0.1", receiver.config.dicom.tls.port), timeout=10) as wire:
+        if is_old:
+            with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure"):
+                context.wrap_socket(wire, server_hostname="localhost")
+        else:
+            with context.wrap_socket(wire, server_hostname="localhost") as encrypted:
+                assert encrypted.cipher()[0] == suite
 
 
 def test_files_that_cannot_be_used_are_named_at_the_start(tmp_path, sqlite_url):

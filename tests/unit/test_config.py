@@ -78,6 +78,19 @@ def test_two_kinds_may_share_a_number_while_only_one_of_them_is_sent() -> None:
         ("analysis:\n  tasks: [biometry]\n", "2: analysis.tasks: the first task must be planes"),
         ("database: {url: mysql://x}\n", "1: database.url: use postgresql+psycopg"),
         ("node: {uid_root: 1.02.3}\n", "1: node.uid_root: "),
+        ("node: {ae_title: 2026-13-45}\n", "not YAML: month must be in 1..12"),
+        ("web: &a {host: *a}\n", "web.host: "),
+        ("[" * 5000, "not YAML: maximum recursion depth"),
+        ('node: {data_dir: "a\\0b"}\n', "1: node.data_dir: no file has such a name"),
+        (
+            "scanners:\n  - {ae_title: A, host: us1..hospital}\n",
+            "2: scanners[0].host: no part of a host's name is empty",
+        ),
+        ("retention: {images_days: .inf}\n", "1: retention.images_days: "),
+        ("retention: {min_free_gb: .inf}\n", "1: retention.min_free_gb: "),
+        ("audit: {keep_days: 1000000}\n", "1: audit.keep_days: "),
+        ("database: {url: 'postgresql+psycopg://a:b:c/x'}\n", "1: database.url: it is no URL of a database"),
+        ("database: {url: 'sqlite:///'}\n", "1: database.url: it names no database"),
     ],
 )
 def test_a_fault_is_named_with_line_key_and_reason(text: str, said: str) -> None:

@@ -36,6 +36,7 @@ BATCH = 16
 NORMAL = 0  #: the place of this class
 #: Said with every answer.
 QUALIFIER = "learned almost only from simulated pictures of these anomalies; others are not looked for"
+CAVEAT = "four looked for, learned from simulated images"
 
 
 def load(manifest: Manifest, device: str) -> Task:
@@ -60,9 +61,13 @@ class Anomalies:
     name = "anomalies"
 
     def __init__(self, manifest: Manifest, net: AnomaliesNet, attention: Attention, device: str) -> None:
+        from dicom_node.inference.frozen import frozen  # noqa: PLC0415
+        from dicom_node.tasks.anomalies.net import CHANNELS, PLACE  # noqa: PLC0415
+
         self._output = manifest.output(OUTPUT)
-        self._size = manifest.input_size(NETWORK)
-        self._net = net
+        self._size = width, height = manifest.input_size(NETWORK)
+        places = (CHANNELS, height // PLACE, width // PLACE)
+        self._net = frozen(net, device, features=(1, height, width), named=places)
         self._attention = attention
         self._device = device
 
@@ -76,15 +81,21 @@ class Anomalies:
         return frame.plane in PLANES
 
     def predict(self, frames: Sequence[Frame]) -> list[Finding]:
-        """Give each frame its class, and a heat map of its likeliest anomaly."""
+        """Give each frame its class and, where that is an anomaly, a heat map of it."""
         findings: list[Finding] = []
         for batch in batches(frames, BATCH):
             probabilities, features = self.look(batch)
-            anomalies = 1 + probabilities[:, 1:].argmax(axis=1)
-            maps = self.heat(batch, features, anomalies)
-            for frame, given, anomaly, heat in zip(batch, probabilities, anomalies, maps, strict=True):
-                findings.append(self._classified((frame.reference,), given))
-                findings.append(self._heat_map(frame.reference, given, int(anomaly), heat))
+            findings += [
+                self._classified((frame.reference,), of) for frame, of in zip(batch, probabilities, strict=True)
+            ]
+            classes = probabilities.argmax(axis=1)
+            shown = np.flatnonzero(classes != NORMAL).tolist()
+            if shown:
+                maps = self.heat([batch[i] for i in shown], features[shown], classes[shown])
+                findings += [
+                    self._heat_map(batch[i].reference, probabilities[i], int(classes[i]), heat)
+                    for i, heat in zip(shown, maps, strict=True)
+                ]
         return findings
 
     def conclude(self, findings: Sequence[Finding], reported: Sequence[FrameReference]) -> list[Finding]:
@@ -101,8 +112,10 @@ class Anomalies:
             reason = f"no class reaches {FLOOR:.0%}; the likeliest is {likeliest} with {pooled[best]:.0%}"
             return [NotAssessable(self.name, frames[0], OUTPUT, reason)]
         answer = self._classified(frames, pooled)
-        maps = [it for it in findings if isinstance(it, HeatMap) and best != NORMAL and it.value == answer.value]
-        return [answer, *maps]
+        if best == NORMAL:
+            return [answer]
+        shown = {image.frames[0] for image in images if image.value == answer.value}
+        return [answer, *(it for it in findings if isinstance(it, HeatMap) and it.frame in shown)]
 
     def look(self, frames: Sequence[Frame]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """Give the probabilities (frames, 5) and the features (frames, 256, h, w) that :meth:`heat` explains."""
@@ -139,6 +152,7 @@ class Anomalies:
             value_name=best.name,
             probabilities=tuple((v.concept, float(p)) for v, p in zip(self._output.values, probabilities, strict=True)),
             qualifier=QUALIFIER,
+            caveat=CAVEAT,
         )
 
     def _heat_map(

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet34
 
 ANOMALIES = ("normal", "anencephaly", "encephalocele", "holoprosencephaly", "rachischisis")
+CHANNELS = 256  #: of the third layer's features
 PLACE = 16  #: pixels of the input per place of the third layer's features
 
 
@@ -23,7 +24,7 @@ class AnomaliesNet(nn.Module):
         nn.init.kaiming_normal_(grey.weight, mode="fan_out", nonlinearity="relu")
         self.stem = nn.Sequential(grey, whole.bn1, whole.relu, whole.maxpool)
         self.layers = nn.Sequential(whole.layer1, whole.layer2, whole.layer3, whole.layer4)
-        self.places = nn.Conv2d(256, len(ANOMALIES), kernel_size=1)
+        self.places = nn.Conv2d(CHANNELS, len(ANOMALIES), kernel_size=1)
         self.head = nn.Sequential(whole.avgpool, nn.Flatten(), whole.fc)
 
     def features(self, grey: Tensor) -> Tensor:

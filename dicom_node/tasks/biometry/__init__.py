@@ -47,6 +47,7 @@ def load(manifest: Manifest, device: str) -> Task:
 
     :raises ModelError: the manifest's regions or the weights are not those of the network.
     """
+    from dicom_node.inference.frozen import frozen  # noqa: PLC0415
     from dicom_node.tasks.biometry.net import REGIONS, BiometryNet  # noqa: PLC0415
 
     outlined = tuple(output.name for output in manifest.outputs if output.kind == "segmentation")
@@ -54,7 +55,8 @@ def load(manifest: Manifest, device: str) -> Task:
         raise ModelError(f"{manifest.folder}: the segmentations are not the network's, in its order: {REGIONS}")
     net = BiometryNet()
     load_weights(net, manifest.weights_path(NETWORK), device)
-    return Biometry(manifest, net, device)
+    width, height = manifest.input_size(NETWORK)
+    return Biometry(manifest, frozen(net, device, forward=(1, height, width)), device)
 
 
 @dataclass(frozen=True, slots=True)

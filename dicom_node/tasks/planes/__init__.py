@@ -54,10 +54,13 @@ class Planes:
     def __init__(
         self, manifest: Manifest, net: PlanesNet, attention: Attention, device: str, *, explain: bool = False
     ) -> None:
+        from dicom_node.inference.frozen import frozen  # noqa: PLC0415
+
         self._plane = manifest.output("plane")
         self._brain_plane = manifest.output("brain_plane")
-        self._size = manifest.input_size(NETWORK)
+        self._size = width, height = manifest.input_size(NETWORK)
         self._net = net
+        self._features = frozen(net, device, features=(1, height, width)).features
         self._attention = attention
         self._device = device
         self._explain = explain
@@ -125,7 +128,7 @@ class Planes:
         import torch  # noqa: PLC0415
 
         with torch.inference_mode():
-            features = self._net.features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
+            features = self._features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
             planes, brain_planes = (logits.double().softmax(-1) for logits in self._net.named(features))
         return planes.cpu().numpy(), brain_planes.cpu().numpy(), features.cpu().numpy()
 

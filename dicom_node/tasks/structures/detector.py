@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from dicom_node.domain.frame import Frame
+from dicom_node.inference.frozen import frozen
 from dicom_node.inference.letterbox import Letterbox, grey_of
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
@@ -20,12 +22,25 @@ Grey = npt.NDArray[np.uint8]
 PROPOSALS = 40  #: that a look keeps for each structure
 
 
+class Answer(nn.Module):
+    """What a network answers with: not the maps that it also gives, for training."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Give boxes and scores (n, 4 + structures, places)."""
+        said: Tensor = self.net(pictures)[0]
+        return said
+
+
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A network that finds structures in inputs of ``size`` (width, height)."""
+    """A network (an ``Answer``) that finds structures in inputs of ``size`` (width, height)."""
 
     name: str
-    net: torch.nn.Module
+    net: nn.Module
     size: tuple[int, int]
     device: str
 
@@ -35,8 +50,9 @@ class Detector:
 
         :raises ModelError: it has none, or its weights cannot be used.
         """
-        size = manifest.input_size(name)
-        return cls(name, load_weights(build_net(name), manifest.weights_path(name), device), size, device)
+        size = width, height = manifest.input_size(name)
+        net = Answer(load_weights(build_net(name), manifest.weights_path(name), device)).eval()
+        return cls(name, frozen(net, device, forward=(3, height, width)), size, device)
 
     def look(self, frames: Sequence[Frame]) -> list[tuple[Look, Look]]:
         """Look at each frame as it is, and at its mirror image: the second look errs otherwise than the first."""
@@ -51,7 +67,7 @@ class Detector:
         """Give what the network says (n, 4 + structures, places) of inputs (n, height, width)."""
         with torch.inference_mode():
             pictures = torch.from_numpy(inputs)[:, None].to(self.device).float().div(255.0).expand(-1, 3, -1, -1)
-            said = self.net(pictures.contiguous(memory_format=torch.channels_last))[0]
+            said = self.net(pictures.contiguous(memory_format=torch.channels_last))
             return np.asarray(said.float().cpu().numpy())
 
 

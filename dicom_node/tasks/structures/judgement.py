@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Finding, NotAssessable
 from dicom_node.domain.frame import Frame
 from dicom_node.errors import ModelError
@@ -24,6 +24,7 @@ LEARNED_FROM = {
     PLANE_QUALITY: "learned from real images of one hospital",
     CATEGORY: "learned from simulated changes only and never tried on patients with that condition",
 }
+CAVEAT = {PLANE_QUALITY: "", CATEGORY: "learned from simulated images"}
 
 
 class Judge:
@@ -63,25 +64,20 @@ class Judge:
             reason = f"no category reaches a probability of {CATEGORY_FLOOR:.0%}"
             return NotAssessable(TASK, frame.reference, name, reason)
         detection = self._detections[structure]
-        return _classification(frame, self._category, probabilities, name, detection.site or detection.concept)
+        answer = _classification(frame, self._category, probabilities)
+        return replace(answer, name=name, site=detection.site or detection.concept, detection=structure)
 
 
-def _classification(
-    frame: Frame,
-    output: Output,
-    probabilities: npt.NDArray[np.float64],
-    name: str | None = None,
-    site: Concept | None = None,
-) -> Classification:
+def _classification(frame: Frame, output: Output, probabilities: npt.NDArray[np.float64]) -> Classification:
     best = output.values[int(probabilities.argmax())]
     return Classification(
         task=TASK,
         frames=(frame.reference,),
-        name=name or output.name,
+        name=output.name,
         concept=output.concept,
         value=best.concept,
         value_name=best.name,
         probabilities=tuple((v.concept, float(p)) for v, p in zip(output.values, probabilities, strict=True)),
-        site=site,
         qualifier=LEARNED_FROM[output.name],
+        caveat=CAVEAT[output.name],
     )

@@ -204,8 +204,11 @@ def _itk(numbers: npt.NDArray[Any], pixel: float = 1.0) -> Any:
 def _classes() -> dict[str, Any]:
     """Give pyradiomics' feature classes, and make them keep their remarks to themselves."""
     from radiomics import firstorder, glcm, gldm, glrlm, glszm, ngtdm, shape2D  # noqa: PLC0415
+    from SimpleITK import ProcessObject  # noqa: PLC0415
 
     logging.getLogger("radiomics").setLevel(logging.ERROR)
+    # To share 2,304 pixels out among threads takes longer than to filter them.
+    ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # type: ignore[no-untyped-call]
     return {
         "shape2d": shape2D.RadiomicsShape2D,
         "firstorder": firstorder.RadiomicsFirstOrder,

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from dicom_node.inference.frozen import frozen
 from dicom_node.inference.letterbox import grey_of
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
@@ -48,7 +50,8 @@ class BoxReader:
         deep, net = CropNet(), categories_net(manifest.weights_path(CATEGORIES_NETWORK))
         load_weights(deep, manifest.weights_path(DEEP), device)
         load_weights(net, manifest.weights_path(CATEGORIES_NETWORK), device)
-        return cls(deep, manifest.input_size(DEEP)[0], net, device)
+        crop_px = manifest.input_size(DEEP)[0]
+        return cls(frozen(deep, device, features=(1, crop_px, crop_px)), crop_px, net, device)
 
     def read(
         self, pictures: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Mapping[str, Box]], mode: str = "fused"
@@ -80,12 +83,17 @@ class BoxReader:
         """Give the selected features (boxes, selected), radiomic ones first."""
         pairs = [(picture, box, head_scale(found)) for picture, found in zip(grey, boxes, strict=True) if found
                  for box in found.values()]  # fmt: skip
-        radiomic = np.stack([radiomic_features(p, box, self._radiomic_names, scale) for p, box, scale in pairs])
+        with ThreadPoolExecutor(1) as aside:  # the network needs Python hardly ever, pyradiomics all the time
+            deep = aside.submit(self._deep_features, pairs)
+            radiomic = np.stack([radiomic_features(p, box, self._radiomic_names, scale) for p, box, scale in pairs])
+            return np.concatenate([radiomic, deep.result()], axis=1, dtype=np.float64)
+
+    def _deep_features(self, pairs: Sequence[tuple[Grey, Box, float]]) -> npt.NDArray[np.float32]:
+        """Give the selected deep features; where none was selected, no column."""
         if not self._deep_indices:
-            return radiomic
+            return np.zeros((len(pairs), 0), dtype=np.float32)
         crops = [crop_of(picture, box, self._crop_px) for picture, box, _ in pairs]
-        deep = deep_features(self._deep, crops, self._device)[:, self._deep_indices]
-        return np.concatenate([radiomic, deep], axis=1, dtype=np.float64)
+        return deep_features(self._deep, crops, self._device)[:, self._deep_indices]
 
 
 def _reading(

@@ -14,7 +14,8 @@ from pydicom.uid import (
 from pynetdicom.dsutils import encode
 from synthetic import header
 
-from dicom_node.dimse.peek import Incomplete, as_data_set, peek
+from dicom_node.dimse.peek import as_data_set, peek
+from dicom_node.elements import Incomplete
 from dicom_node.errors import UnreadableDataset
 
 SYNTAXES = [ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian]
@@ -97,6 +98,21 @@ def test_a_deflated_bomb_is_not_inflated_whole():
     squeezed = bomb.compress(b"\x08\x00\x05\x00CS\x0a\x00" + bytes(200_000_000)) + bomb.flush()
     with pytest.raises(UnreadableDataset):
         peek(squeezed, DeflatedExplicitVRLittleEndian)
+
+
+def test_of_an_identifying_value_without_end_only_the_beginning_is_taken():
+    whole = encoded(header(), ExplicitVRLittleEndian)
+    at = whole.index(b"\x08\x00\x70\x00LO")
+    long = b"\x08\x00\x70\x00UT\0\0" + (5_000_000).to_bytes(4, "little") + b"M" * 5_000_000
+    found = peek(whole[:at] + long + whole[at:], ExplicitVRLittleEndian)
+    assert found.study_instance_uid
+    found = peek(whole[:at] + long + whole[at + 8 + len("Maker ") :], ExplicitVRLittleEndian)
+    assert found["Manufacturer"] == "M" * 1024
+
+
+def test_elements_without_end_are_refused():
+    with pytest.raises(UnreadableDataset, match="more than 250000 elements"):
+        peek(b"\x08\x00\x05\x00CS\0\0" * 300_000, ExplicitVRLittleEndian)
 
 
 def test_sequences_nested_without_end_are_refused():

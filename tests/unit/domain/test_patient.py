@@ -2,7 +2,7 @@
 
 import pytest
 
-from dicom_node.domain.patient import of_another_patient
+from dicom_node.domain.patient import of_another
 
 
 @pytest.mark.parametrize(
@@ -22,4 +22,4 @@ from dicom_node.domain.patient import of_another_patient
     ],
 )
 def test_who_disagrees_with_most(patient_ids: list[str], others: set[int]) -> None:
-    assert of_another_patient(patient_ids) == others
+    assert of_another(patient_ids) == others

@@ -13,6 +13,7 @@ from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAsses
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.errors import ModelError, UndecodableFrame
 from dicom_node.inference.task import Task
+from dicom_node.pipeline import examination
 from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -236,3 +237,42 @@ def test_a_study_without_pictures_is_not_asked_about(tmp_path):
     pooler = Pooler()
     assert examiner(pooler)[0].examine([], 64).findings == ()
     assert pooler.asked == []
+
+
+@pytest.mark.parametrize(
+    ("sound", "damaged", "reason"),
+    [
+        (b"\x28\x00\x10\x00US", b"\x28\x00\x10\x00XS", "Rows or Columns is missing or zero"),
+        (b"\x08\x00\x16\x00UI\x1c\x001.2", b"\x08\x00\x16\x00UI\x1c\x001!2", "the SOPClassUID is not made of numbers"),
+        (b"\x20\x00\x0e\x00UI", b"\x20\x00\x0f\x00UI", "the data set is truncated or has no SeriesInstanceUID"),
+        (b"\x20\x00\x0d\x00UI\x1c\x001.2.826", b"\x20\x00\x0d\x00UI\x1c\x001.2.827", "its Study Instance UID differs"),
+    ],
+)
+def test_one_damaged_header_costs_no_report_of_the_others(tmp_path, sound, damaged, reason):
+    whole, bad = stored(tmp_path), stored(tmp_path, number=2)
+    content = bad.path.read_bytes()
+    assert content.count(sound) == 1
+    bad.path.write_bytes(content.replace(sound, damaged))
+    found = examiner()[0].examine([whole, bad], 64)
+    assert [(it.sop_instance_uid, it.reason[: len(reason)]) for it in found.not_analysed] == [
+        (bad.sop_instance_uid, reason)
+    ]
+    assert [reference.sop_instance_uid for reference, _ in found.key_frames] == [whole.sop_instance_uid]
+
+
+def test_what_cannot_be_read_in_a_header_is_as_if_it_were_not_there(tmp_path):
+    it = stored(tmp_path)
+    it.path.write_bytes(it.path.read_bytes().replace(b"\x10\x00\x20\x00LO", b"\x10\x00\x20\x00PO"))
+    found = examiner()[0].examine([it], 64)
+    assert found.not_analysed == ()
+    assert "PatientID" not in found.headers[0]
+
+
+def test_more_pixels_than_can_be_drawn_at_once_are_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(examination, "PIXELS_OF_A_STUDY", 120 * 160)
+    monkeypatch.setattr(examination, "PIXELS_OF_A_BATCH", 2 * 120 * 160)
+    look, gate = examiner(batch_size=8)
+    cine = stored(tmp_path, frames=[synthetic.picture(frame=n) for n in range(7)])
+    found = look.examine([cine, *(stored(tmp_path, number=n) for n in (2, 3))], 64)
+    assert gate.batches == [3, 3, 1, 1]
+    assert [it.reason for it in found.not_analysed] == [examination.TOO_MUCH]

@@ -14,9 +14,10 @@ import synthetic as s
 import validators
 from pydicom import Dataset
 
+from dicom_node.domain.concept import Concept
 from dicom_node.errors import NonConformantObject
 from dicom_node.results import codes
-from dicom_node.results.content_tree import content, value_of
+from dicom_node.results.content_tree import children, content, value_of
 from dicom_node.results.document import part10
 from dicom_node.results.findings_sr import build_report, subjects_of
 from dicom_node.results.gate import check
@@ -35,7 +36,8 @@ class Fault:
 
 
 def report() -> Dataset:
-    analysis = s.analysis(s.findings(s.reference(SOURCE)))
+    frame = s.reference(SOURCE)
+    analysis = s.analysis([*s.findings(frame), *s.anomaly(frame)])
     # A copy to break: highdicom gives every report of the process the same item for its language.
     return deepcopy(build_report(subjects_of(analysis)[0], analysis, [SOURCE], NodeIdentity("DICOM_NODE")))
 
@@ -73,12 +75,31 @@ def other_template(ds: Dataset) -> None:
     spoiling.first(ds, codes.MEASUREMENT_GROUP).ContentTemplateSequence[0].TemplateIdentifier = "1411"
 
 
+def unknown_role(ds: Dataset) -> None:
+    """Say that the device performs, which CID 7445 does not know."""
+    role = s.content_item("CODE", Concept("113876", "DCM", "Device Role in Procedure"), relationship="HAS OBS CONTEXT")
+    role.ConceptCodeSequence = [codes.code_item(Concept("121094", "DCM", "Performing"))]
+    before = list(ds.ContentSequence)
+    after = before.index(spoiling.first(ds, codes.DEVICE_OBSERVER_UID)) + 1
+    ds.ContentSequence = [*before[:after], role, *before[after:]]
+
+
+def probability_of_nothing(ds: Dataset) -> None:
+    del spoiling.first(ds, codes.PROBABILITY).ContentSequence
+
+
+def without_answer(ds: Dataset) -> None:
+    group = next(it for it in spoiling.parents(ds) if children(it, codes.PROBABILITY))
+    group.ContentSequence = [it for it in group.ContentSequence if it.ValueType != "CODE"]
+
+
 def without_units(ds: Dataset) -> None:
     del spoiling.first(ds, codes.CERTAINTY).MeasuredValueSequence[0].MeasurementUnitsCodeSequence
 
 
 FAULTS = {
     "no patient id": Fault(lambda ds: ds.pop("PatientID"), ("dciodvfy", "dcentvfy"), "PatientID is missing"),
+    "another patient": Fault(lambda ds: setattr(ds, "PatientID", "4711"), ("dcentvfy",), "not the one of the images"),
     "a shape without its image": Fault(
         lambda ds: shape(ds, "POLYLINE").pop("ContentSequence"), ("dciodvfy", "pixelmed"), "on which image it lies"
     ),
@@ -103,6 +124,7 @@ FAULTS = {
         lambda ds: spoiling.drop(ds, codes.DEVICE_OBSERVER_UID), ("pixelmed",), "Device Observer UID is missing"
     ),
     "a procedure that is not in CID 100": Fault(other_procedure, ("pixelmed",)),
+    "a role that is not in CID 7445": Fault(unknown_role, ("pixelmed",)),
     "another name": Fault(lambda ds: setattr(ds, "PatientName", "Roe^Jane"), ("dcentvfy",)),
     "another study date": Fault(lambda ds: setattr(ds, "StudyDate", "20260103"), ("dcentvfy",)),
     "another code meaning": Fault(other_meaning, gate="121026 does not mean Mother"),
@@ -113,6 +135,11 @@ FAULTS = {
     "no procedure": Fault(lambda ds: spoiling.drop(ds, codes.PROCEDURE_REPORTED), gate="Procedure reported is missing"),
     "no tracking uid": Fault(lambda ds: spoiling.drop(ds, codes.TRACKING_UID), gate="no tracking identifier"),
     "no fetus id": Fault(lambda ds: spoiling.drop(ds, codes.SUBJECT_ID), gate="no Subject ID"),
+    "a probability of nothing": Fault(probability_of_nothing, gate="does not say of which class it is"),
+    "probabilities without an answer": Fault(without_answer, gate="does not say which class is given"),
+    "an anomaly that is neither normal nor abnormal": Fault(
+        lambda ds: spoiling.drop(ds, codes.NORMALITY), gate="does not say whether it is normal"
+    ),
     "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1410"),
 }
 TOOLS: dict[str, Callable[[Path, Path], str]] = {

@@ -167,7 +167,7 @@ def test_reports_without_private_codes_are_accepted_too(tmp_path: Path) -> None:
         assert "99FETALAI" not in str(ds)
         assert "CodingSchemeIdentificationSequence" not in ds
     said = [str(e.value) for e in pydicom.dcmread(files["findings_sr"][0]).iterall() if e.keyword == "TextValue"]
-    assert {"Transthalamic plane", "Fetal central nervous system appearance"} <= set(said)
+    assert {"Transthalamic plane", "Fetal central nervous system appearance: Encephalocele"} <= set(said)
 
 
 DATA = Path(os.environ.get("DICOM_NODE_DATA", Path(__file__).parents[4] / "shared" / "data")) / "dicom_us"

@@ -33,7 +33,7 @@ def arrival(uid="1.2.3.1", digest="a", study=STUDY, fault=None, after_s=0, *, as
 
 def record(database, *arrivals, log=None, exists=True):
     with database.write_rows() as connection:
-        return (log or InstanceLog(lambda _: exists)).record(connection, arrivals)
+        return (log or InstanceLog(lambda *_: exists)).record(connection, arrivals)
 
 
 def all_rows(database, table):
@@ -66,7 +66,7 @@ def test_a_commit_whose_answer_was_lost_is_made_again_and_keeps_its_file(databas
 
 
 def test_a_repetition_counts_as_traffic_of_a_receiving_generation_only(database):
-    log = InstanceLog(lambda _: True)
+    log = InstanceLog(lambda *_: True)
     record(database, arrival(), log=log)
     record(database, arrival(after_s=5), log=log)
     assert all_rows(database, GenerationRow)[0].last_received_at == NOW + timedelta(seconds=5)
@@ -101,7 +101,7 @@ def test_new_bytes_take_the_place_of_a_file_that_is_gone(database):
 
 
 def test_what_a_rolled_back_transaction_remembered_does_no_harm(database):
-    log = InstanceLog(lambda _: True)
+    log = InstanceLog(lambda *_: True)
     with contextlib.suppress(RuntimeError), database.write_rows() as connection:
         log.record(connection, [arrival()])
         raise RuntimeError

@@ -1,4 +1,4 @@
-"""UIDs and AE titles as they come from the network: checked before anything is named after them."""
+"""UIDs and AE titles as they come from outside: checked before anything is named after them."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dicom_node.dimse.identifiers import printable, uid_fault
+from dicom_node.domain.identifiers import printable, uid_fault
 
 
 @pytest.mark.parametrize("uid", ["1.2.840.10008.1.1", "2.25." + "1" * 59, "1.2.03"])

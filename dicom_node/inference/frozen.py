@@ -1,0 +1,28 @@
+"""Networks as they run in the node: their graph recorded once, and all that is constant in it computed beforehand.
+
+Batch normalisation disappears into the convolutions before it, and nothing is asked of Python between layers
+(TorchScript, ``torch.jit.freeze``). The numbers differ from those of the network itself by rounding only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def frozen(net: nn.Module, device: str, **shapes: tuple[int, int, int]) -> Any:
+    """Give a network in eval mode frozen, with the methods named in ``shapes`` and no others.
+
+    :param shapes: of one input (channels, height, width) of each method. Any number of them may come at once.
+    """
+    examples = {
+        method: torch.zeros(2, *shape, device=device).contiguous(memory_format=torch.channels_last)
+        for method, shape in shapes.items()
+    }
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # tracing remarks on the sizes that it takes as given
+        traced = torch.jit.trace_module(net, examples, check_trace=False)  # type: ignore[no-untyped-call]
+        return torch.jit.freeze(traced, preserved_attrs=list(shapes))

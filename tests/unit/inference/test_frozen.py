@@ -1,0 +1,51 @@
+"""A frozen network says what the network itself says, of any number of pictures."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from dicom_node.inference.frozen import frozen
+
+
+class TwoParts(nn.Module):
+    """Has two methods that are asked, and batch normalisation that has seen other pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.SiLU())
+        self.named = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4, 3))
+
+    def features(self, pictures: Tensor) -> Tensor:
+        features: Tensor = self.seen(pictures)
+        return features
+
+    def classes(self, features: Tensor) -> Tensor:
+        classes: Tensor = self.named(features)
+        return classes
+
+
+@pytest.fixture
+def net() -> TwoParts:
+    torch.manual_seed(3)
+    net = TwoParts()
+    for _ in range(3):
+        net.features(torch.rand(4, 1, 8, 10) + 2)
+    return net.eval()
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_it_says_the_same(net: TwoParts, count: int) -> None:
+    fast = frozen(net, "cpu", features=(1, 8, 10), classes=(4, 8, 10))
+    pictures = torch.rand(count, 1, 8, 10)
+    with torch.inference_mode():
+        features = net.features(pictures)
+        torch.testing.assert_close(fast.features(pictures), features)
+        torch.testing.assert_close(fast.classes(features), net.classes(features))
+
+
+def test_the_normalisation_is_folded_away_and_the_network_stays_as_it_was(net: TwoParts) -> None:
+    fast = frozen(net, "cpu", features=(1, 8, 10))
+    assert "batch_norm" not in str(fast.features.graph)
+    assert isinstance(net.seen[1], nn.BatchNorm2d)
