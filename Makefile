@@ -2,14 +2,23 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 RUN_TESTS := OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+SOAK := OMP_NUM_THREADS=1 $(BIN)/python tests/faults/soak.py
 
-.PHONY: demo test check lock install debian-packages viewer clean
+.PHONY: demo test soak check lock install debian-packages viewer clean
 
 demo: install ## the main job on this machine: a simulated scanner, the node, a small PACS
 	$(BIN)/dicom-node demo
 
 test: install debian-packages viewer check ## everything CI runs
 	$(RUN_TESTS)
+
+soak: install debian-packages ## some hundred deaths by kill -9 and an hour of load (docs/faults.md); takes some hours
+	$(SOAK) points --database sqlite
+	$(SOAK) points --database postgresql
+	$(SOAK) points --database sqlite --everything
+	$(SOAK) load --database sqlite --minutes 20 --kills 60
+	$(SOAK) load --database postgresql --minutes 20 --kills 60
+	$(SOAK) load --minutes 20
 
 check: install ## formatting, lint, security lint, types and the import rules
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""The one module that builds the parts and joins them: a process of each role, the models, the admin's view."""
+"""The one module that builds the parts and joins them: a process of each role, and the models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -18,24 +17,21 @@ from sqlalchemy.exc import DBAPIError
 
 from dicom_node import tls
 from dicom_node.audit import acts as audit_acts
-from dicom_node.audit import reading, syslog
+from dicom_node.audit import syslog
 from dicom_node.audit.acts import Audit
 from dicom_node.audit.message import Source
-from dicom_node.audit.trail import FOLDER as TRAIL
-from dicom_node.audit.trail import Trail, days
-from dicom_node.config import Config, load_config
+from dicom_node.audit.trail import Trail
+from dicom_node.config import Config
 from dicom_node.dimse.listener import Listener, is_served
 from dicom_node.engine.executors import Locks, hold, open_locks
 from dicom_node.engine.queue import JobQueue
 from dicom_node.engine.worker import Periodic, run_worker
-from dicom_node.errors import BackupFailed, BadInput, ConfigError, NameTaken
+from dicom_node.errors import ConfigError
 from dicom_node.live_config import LiveConfig
-from dicom_node.pipeline import commitment, completion, delivery, operator, reconciliation, retention
+from dicom_node.pipeline import commitment, completion, delivery, reconciliation, retention
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.services import Services, utc_now
-from dicom_node.store import backup, listings, studies
 from dicom_node.store.database import Database, mask_password
-from dicom_node.store.deliveries import list_deliveries
 from dicom_node.store.spool import Spool
 
 logger = logging.getLogger(__name__)
@@ -52,7 +48,6 @@ LOOK_AT_CONFIG_EVERY_S = 1.0
 SEND_TRAIL_EVERY_S = 5.0
 IO_JOBS_AT_ONCE = 4
 RETENTION = "retention"  #: the lock of who removes files, and of who needs that none is removed
-COMMAND = "command"  #: the name of a process that runs one command, in the audit trail
 CPU_BATCH, GPU_BATCH = 4, 32
 
 OWN_FOLDER = "it must be a folder in which the account that gives this command, the node's own, may write"
@@ -80,7 +75,7 @@ def _make_data_dir(config: Config) -> None:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
 
 
-def _open_database(config: Config) -> Database:
+def open_database(config: Config) -> Database:
     """Connect once: a server that is away, or a file that is none, is told before anything begins."""
     with _naming_the_database(config):
         database = Database(config.database_url)
@@ -88,7 +83,11 @@ def _open_database(config: Config) -> Database:
         return database
 
 
-def _open_locks(config: Config) -> Locks:
+def open_node_locks(config: Config) -> Locks:
+    """Open the locks by which the processes of a node know of each other.
+
+    :raises ConfigError: where they lie cannot be used.
+    """
     with _naming(f"node.data_dir: {config.node.data_dir}", OWN_FOLDER):
         return open_locks(config.database_url, config.node.data_dir)
 
@@ -120,7 +119,7 @@ def check_port(config: Config, receivers: Sequence[str]) -> None:
     """
     if not is_served(config.dicom):
         return
-    locks = _open_locks(config)
+    locks = open_node_locks(config)
     if not any(locks.is_alive(name) for name in receivers):
         raise ConfigError(
             f"dicom.port: another program listens on {config.dicom.host}:{config.dicom.port} already; "
@@ -152,10 +151,10 @@ def open_services(live: LiveConfig, process: str) -> Services:
     _make_data_dir(config)
     queue = JobQueue(config.database_url)
     return Services(
-        database=_open_database(config),
+        database=open_database(config),
         enqueue=queue.enqueue,
         config=live,
-        is_alive=_open_locks(config).is_alive,
+        is_alive=open_node_locks(config).is_alive,
         live_keys=queue.live_keys,
         audit=open_audit(config, process),
     )
@@ -185,7 +184,7 @@ def run_receiver(name: str, live: LiveConfig, stop: threading.Event) -> None:
 
     config = live()
     services = open_services(live, name)
-    with hold(_open_locks(config), name) as held:
+    with hold(open_node_locks(config), name) as held:
         # What a process of this name left open when it died is told as lost before new associations come: to others
         # the name is alive again.
         completion.bury(services, [name], services.now())
@@ -223,7 +222,7 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
     run_worker(
         config.database_url,
         name,
-        _open_locks(config),
+        open_node_locks(config),
         queues={"io": IO_JOBS_AT_ONCE},
         functions={
             "close_study": partial(completion.close_study, services),
@@ -235,7 +234,7 @@ def run_io(name: str, live: LiveConfig, stop: threading.Event) -> None:
         stop=stop,
         periodic=(
             Periodic("reconciler", RECONCILE_EVERY_S, partial(reconciliation.reconcile, services)),
-            Periodic("retention", CLEAN_UP_EVERY_S, partial(_clean_up, services, _open_locks(config))),
+            Periodic("retention", CLEAN_UP_EVERY_S, partial(_clean_up, services, open_node_locks(config))),
             Periodic("configuration", LOOK_AT_CONFIG_EVERY_S, live),
             Periodic("certificates", LOOK_AT_CERTIFICATES_EVERY_S, lambda: tls.warn_of_ends(live(), utc_now())),
             *_keepers_of_the_trail(config, services.audit),
@@ -260,7 +259,7 @@ def _keepers_of_the_trail(config: Config, audit: Audit) -> Iterator[Periodic]:
 
     yield Periodic("age of the audit trail", CLEAN_UP_EVERY_S, remove_old)
     if settings.syslog is not None:
-        forwarder, locks = syslog.Forwarder(data_dir, settings.syslog), _open_locks(config)
+        forwarder, locks = syslog.Forwarder(data_dir, settings.syslog), open_node_locks(config)
 
         def send() -> None:
             with locks.try_hold("audit-to-syslog") as held:  # another I/O worker may be at it
@@ -279,7 +278,7 @@ def run_analysis(name: str, live: LiveConfig, stop: threading.Event) -> None:
     run_worker(
         config.database_url,
         name,
-        _open_locks(config),
+        open_node_locks(config),
         queues={"analysis": 1},
         functions={"analyse_study": partial(analyse_study, services, load_examiner(config))},
         stop=stop,
@@ -331,126 +330,3 @@ def load_examiner(config: Config, *, explain: bool = False) -> Any:
     batch = size if size != "auto" else GPU_BATCH if device.startswith("cuda") else CPU_BATCH
     logger.info("%s loaded on %s", ", ".join(tasks), device)
     return Examiner(tasks, algorithms, missing, batch)
-
-
-@dataclass(frozen=True, slots=True)
-class Admin:
-    """What the command line asks and orders; the same steps as everywhere else, in the caller's process."""
-
-    services: Services
-
-    def list_studies(self, limit: int) -> list[dict[str, Any]]:
-        """List the newest studies."""
-        with self.services.database.read() as session:
-            return studies.list_studies(session, limit)
-
-    def show_study(self, study_instance_uid: str) -> dict[str, Any]:
-        """Show one study.
-
-        :raises BadInput: when it is unknown.
-        """
-        with self.services.database.read() as session:
-            found = studies.show_study(session, study_instance_uid)
-            if found is None:
-                raise BadInput(f"there is no study {study_instance_uid}")
-            operator.view_study(self.services, session, study_instance_uid)
-        return found
-
-    def retry_study(self, study_instance_uid: str) -> None:
-        """Analyse a study again."""
-        operator.retry_study(self.services, study_instance_uid)
-
-    def cancel_study(self, study_instance_uid: str, reason: str) -> None:
-        """Give a study up."""
-        operator.cancel_study(self.services, study_instance_uid, reason)
-
-    def redeliver(self, study_instance_uid: str, destination: str) -> int:
-        """Give a destination the newest answer to a study; says how many objects."""
-        return operator.redeliver(self.services, study_instance_uid, destination)
-
-    def list_associations(self, limit: int) -> list[dict[str, Any]]:
-        """List the newest associations."""
-        with self.services.database.read() as session:
-            return listings.list_associations(session, limit)
-
-    def list_set_aside(self, limit: int) -> list[dict[str, Any]]:
-        """List the newest instances that are kept but not analysed."""
-        with self.services.database.read() as session:
-            return listings.list_set_aside(session, limit)
-
-    def list_deliveries(self, state: str | None) -> list[dict[str, Any]]:
-        """List deliveries, the newest first."""
-        with self.services.database.read() as session:
-            return list_deliveries(session, state=state)
-
-    def retry_deliveries(self, ids: Sequence[int] | None) -> int:
-        """Try deliveries now: these, or every one that gave up or waits."""
-        return operator.retry_deliveries(self.services, ids or None)
-
-
-def open_admin(config_path: Path) -> Admin:
-    """Open the database of a node, running or not; one that was never started gets its tables first."""
-    live = LiveConfig(config_path)
-    services = open_services(live, COMMAND)
-    if not services.database.has_schema():
-        prepare_database(live())
-    return Admin(services)
-
-
-def read_trail(config: Config, limit: int, study_instance_uid: str | None) -> list[dict[str, Any]]:
-    """List the newest messages of the audit trail; that somebody did so is one of them from now on."""
-    found = reading.newest(config.node.data_dir, limit, study_instance_uid)
-    _audit_reading(config)
-    return found
-
-
-def check_trail(config: Config) -> list[str]:
-    """Say where the chain of the audit trail is broken."""
-    found = reading.faults(config.node.data_dir)
-    _audit_reading(config)
-    return found
-
-
-def _audit_reading(config: Config) -> None:
-    open_audit(config, COMMAND).trail_read(audit_acts.operator(), str(config.node.data_dir / TRAIL))
-
-
-def audit_configuration(config_path: Path, change: str) -> None:
-    """Take down that a person changed the configuration by a command.
-
-    A node that never started has no data folder, and no trail: it begins with the first start.
-    """
-    config = load_config(config_path)
-    if config.node.data_dir.is_dir():
-        open_audit(config, COMMAND).reconfigured(audit_acts.operator(), str(config_path.absolute()), change)
-
-
-def back_up(config: Config, folder: Path) -> backup.Copied:
-    """Copy everything that the node holds into a new or empty folder; retention waits meanwhile, nothing else does.
-
-    :raises BackupFailed: see :func:`dicom_node.store.backup.back_up`.
-    """
-    database = _open_database(config)
-    data_dir = config.node.data_dir
-    try:
-        if not database.has_schema():
-            raise BackupFailed("there is no node to copy: its database is empty")
-        with hold(_open_locks(config), RETENTION):
-            trail = [file.relative_to(data_dir).as_posix() for file in days(data_dir)]
-            copied = backup.back_up(database, data_dir, trail, folder, utc_now())
-    except NameTaken as taken:
-        raise BackupFailed("retention is removing files just now, or another backup runs: try again later") from taken
-    finally:
-        database.close()
-    open_audit(config, COMMAND).copied(audit_acts.operator(), str(folder.absolute()))
-    return copied
-
-
-def restore(config: Config, folder: Path) -> backup.Copied:
-    """Make a node of a backup, where there is none yet, and bring its database to the newest schema.
-
-    :raises BackupFailed: see :func:`dicom_node.store.backup.restore`.
-    """
-    copied = backup.restore(config.database_url, config.node.data_dir, folder)
-    prepare_database(config)
-    return copied

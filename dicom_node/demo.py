@@ -27,6 +27,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dicom_node import bootstrap
+from dicom_node.admin import open_admin
 from dicom_node.dimse.archive import Archive
 from dicom_node.dimse.peer import Peer, echo
 from dicom_node.dimse.storage_scu import send_instances
@@ -196,7 +197,7 @@ def _send_and_watch(console: Console, studies: Sequence[Sent], node: Peer, confi
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
     begun = time.monotonic()
     threading.Thread(target=_send_all, args=(studies, node), daemon=True).start()
-    admin = bootstrap.open_admin(config_path)
+    admin = open_admin(config_path)
     with Live(console=console, refresh_per_second=8, transient=False) as live:
         while True:
             now = time.monotonic() - begun
@@ -247,7 +248,7 @@ def _progress(studies: Sequence[Sent], now: float) -> Group:
 
 
 def _print_answers(console: Console, studies: Sequence[Sent], config_path: Path) -> None:
-    admin = bootstrap.open_admin(config_path)
+    admin = open_admin(config_path)
     for study in studies:
         if study.state not in {"analysed", "delivered", "committed"}:
             console.print(f"{study.title}: {study.state} {study.failure or ''}", style="red")

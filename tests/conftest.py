@@ -50,9 +50,9 @@ def wait_until(condition: Callable[[], object], timeout_s: float = 20, what: str
         time.sleep(0.02)
 
 
-@pytest.fixture(scope="session")
-def postgresql_server() -> Iterator[str]:
-    """Start a private PostgreSQL cluster on loopback; gives the URL of its empty database."""
+@contextmanager
+def run_postgresql() -> Iterator[str]:
+    """Run a private PostgreSQL cluster on loopback; gives the URL of its empty database."""
     folder = Path(tempfile.mkdtemp(prefix="dicom-node-pg-"))
     user = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
     if user:
@@ -71,6 +71,13 @@ def postgresql_server() -> Iterator[str]:
     finally:
         run(str(POSTGRESQL / "pg_ctl"), "-D", data, "-m", "immediate", "stop")
         shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """Give a private PostgreSQL for all tests."""
+    with run_postgresql() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
@@ -94,12 +101,12 @@ def postgresql_url(postgresql_server: str) -> str:
     return new_database(postgresql_server)
 
 
-def new_database(postgresql_server: str) -> str:
-    """Create an empty database on the private server; gives its URL."""
+def new_database(server: str) -> str:
+    """Create an empty database on a server; gives its URL."""
     name = f"node_{uuid.uuid4().hex}"
-    with psycopg.connect(postgresql_server.replace("+psycopg", ""), autocommit=True) as connection:
+    with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
-    return postgresql_server.removesuffix("postgres") + name
+    return server.removesuffix("postgres") + name
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

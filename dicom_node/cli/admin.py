@@ -60,7 +60,7 @@ def add_ae(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Add a scanner, or with --destination NAME a receiver of results. A running node takes it over at once."""
-    from dicom_node.bootstrap import audit_configuration
+    from dicom_node.admin import audit_configuration
     from dicom_node.config_file import add_destination, add_scanner
 
     if destination is None:
@@ -98,7 +98,7 @@ def remove_ae(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Remove a scanner or a destination."""
-    from dicom_node.bootstrap import audit_configuration
+    from dicom_node.admin import audit_configuration
     from dicom_node.config_file import remove
 
     remove(config_path, name, None if scanner is None else "scanners" if scanner else "destinations")
@@ -136,7 +136,7 @@ def audit(
     check: Annotated[bool, typer.Option("--check", help="See instead whether a line was changed or removed.")] = False,
 ) -> None:
     """List the audit trail, newest first: who sent, changed, viewed and delivered what. To list it is on record too."""
-    from dicom_node.bootstrap import check_trail, read_trail
+    from dicom_node.admin import check_trail, read_trail
 
     settings = load_config(config_path)
     if check:

@@ -22,7 +22,7 @@ def backup(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Copy the database and every file into a folder, while the node runs or not. Exit code 1: the copy has faults."""
-    from dicom_node.bootstrap import back_up
+    from dicom_node.admin import back_up
 
     copied = back_up(load_config(config_path), folder)
     console.print(
@@ -38,7 +38,7 @@ def restore(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Make a node of a backup: every digest is checked, and nothing that is there already is written over."""
-    from dicom_node.bootstrap import restore as restore_node
+    from dicom_node.admin import restore as restore_node
 
     copied = restore_node(load_config(config_path), folder)
     console.print(f"{copied.files} files are back, all as they were; `dicom-node serve` goes on from here")

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 @association.command("list")
 def list_associations(config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False, limit: Limit = 50) -> None:
     """List associations, newest first: who called, how it ended, and why what was refused."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     found = open_admin(config_path).list_associations(limit)
     if as_json:
@@ -53,7 +53,7 @@ def list_associations(config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJson 
 @instance.command("list")
 def list_instances(config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False, limit: Limit = 50) -> None:
     """List instances that are kept but not analysed, newest first: quarantined, or in conflict with a known one."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     found = open_admin(config_path).list_set_aside(limit)
     if as_json:

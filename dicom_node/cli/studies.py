@@ -27,7 +27,7 @@ def list_studies(
     limit: Annotated[int, typer.Option(help="The newest so many.")] = 1000,
 ) -> None:
     """List studies, newest first."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     found = open_admin(config_path).list_studies(limit)
     if as_json:
@@ -43,7 +43,7 @@ def list_studies(
 @study.command("show")
 def show_study(uid: Uid, config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """Show one study: what was found, what was sent where, what was not analysed and why."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     found = open_admin(config_path).show_study(uid)
     if as_json:
@@ -83,7 +83,7 @@ def show_study(uid: Uid, config_path: ConfigPath = DEFAULT_CONFIG, as_json: AsJs
 @study.command("retry")
 def retry_study(uid: Uid, config_path: ConfigPath = DEFAULT_CONFIG) -> None:
     """Analyse a study once more; the new answer names the old one as its predecessor."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     open_admin(config_path).retry_study(uid)
     console.print(f"study {uid} will be analysed again")
@@ -96,7 +96,7 @@ def cancel_study(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Give a study up: it is not analysed, and what was not sent is never sent; its instances are kept."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     open_admin(config_path).cancel_study(uid, reason)
     console.print(f"study {uid} is cancelled")
@@ -109,7 +109,7 @@ def redeliver(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Give the newest answer to a destination that was added since, if it was written in the form that it wants."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     count = open_admin(config_path).redeliver(uid, destination)
     console.print(f"{count} objects go to {destination}")
@@ -122,7 +122,7 @@ def list_deliveries(
     state: Annotated[str | None, typer.Option(help="Only pending, sent, committed, failed or cancelled.")] = None,
 ) -> None:
     """List deliveries with attempts, status and the destination's own words."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     found = open_admin(config_path).list_deliveries(state)
     if as_json:
@@ -153,7 +153,7 @@ def retry_deliveries(
     config_path: ConfigPath = DEFAULT_CONFIG,
 ) -> None:
     """Send now what failed or waits for its next attempt; what was cancelled is never sent."""
-    from dicom_node.bootstrap import open_admin
+    from dicom_node.admin import open_admin
 
     count = open_admin(config_path).retry_deliveries(ids)
     console.print(f"{count} deliveries are tried now")

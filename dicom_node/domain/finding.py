@@ -52,7 +52,8 @@ class Classification:
 
     ``site`` is the part that the class is about, where it is not the whole frame, and ``detection`` the name of the
     task's box around it in the same frame; ``qualifier`` says what a reader has to know before believing it, as when it
-    was learned from simulated pictures.
+    was learned from simulated pictures, and ``caveat`` the same in a few words, for a picture; empty where a picture
+    need not say it.
     """
 
     task: str
@@ -64,6 +65,7 @@ class Classification:
     probabilities: tuple[tuple[Concept, float], ...]
     site: Concept | None = None
     qualifier: str | None = None
+    caveat: str | None = None
     detection: str | None = None
 
 

@@ -11,9 +11,11 @@ import numpy.typing as npt
 
 from dicom_node.domain.finding import HeatMap
 from dicom_node.domain.frame import Frame
+from dicom_node.results.caption import BANNER, TEXT, WARNING
+from dicom_node.results.ground import ground_of
 from dicom_node.results.labels import Page
 from dicom_node.results.lettering import Picture
-from dicom_node.results.render import BANNER, TEXT, WARNING, Style
+from dicom_node.results.render import Style
 
 _MOST_OPAQUE = 0.6
 _LEGEND_STEPS = 64
@@ -28,7 +30,7 @@ def heat_overlay(frame: Frame, heat_map: HeatMap) -> Picture:
     picture = np.rint((1 - opacity) * frame.pixels + opacity * _coloured(spread)).astype(np.uint8)
     style = Style.of(picture)
     legend = _draw_legend(picture, style)
-    page = Page(picture, [legend], [legend], style.font_px)
+    page = Page(picture, ground_of(frame.pixels, style.font_px), [legend], [legend], style.font_px)
     page.write_banner(BANNER, WARNING)
     page.write_label("most", (legend[0], legend[1], legend[2], legend[1] + 1), TEXT)
     page.write_label("least", (legend[0], legend[3] - 1, legend[2], legend[3]), TEXT)

@@ -5,21 +5,49 @@ Every place of the picture is tried, by summed areas; text that finds none is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from dicom_node.results.caption import Line
+from dicom_node.results.ground import Ground
 from dicom_node.results.lettering import LINE_HEIGHT, Colour, Picture, width_of, wrapped, write
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
-Line = tuple[str, Colour]
 
 _Array = npt.NDArray[np.float64]
-_Cost = Callable[[_Array, _Array, _Array], _Array]  # of x0 (1, n), y0 (m, 1) and the bright share (m, n)
+_Cost = Callable[[_Array, _Array, _Array], _Array]  # of x0 (1, n), y0 (m, 1) and the ground's mean cost (m, n)
 _SMALLEST_FONT_PX = 5
-_BRIGHT = 50  #: grey value from which a pixel counts as anatomy or as the scanner's own text
+_BLOCK_SHARES = (0.5, 0.3, 0.24, 0.19)  #: of the picture's width that a block may take
+_COVERED = 100.0  #: what a block costs that covers the whole picture
+_A_LINE = 0.04  #: what each of its lines costs: a short block is read faster
+_SMALL_LETTERS = 1.2
+_LEFT = 0.2  #: viewers write into the left corners
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Lines that stand together: where, how broken and how large."""
+
+    box: Box
+    lines: tuple[Line, ...]
+    break_px: float
+    font_px: int
+
+    @classmethod
+    def of(cls, lines: Iterable[Line], break_px: float, font_px: int) -> Block:
+        """Break lines; the block stands in the upper left corner."""
+        broken = tuple((part, colour) for text, colour in lines for part in wrapped(text, break_px, font_px))
+        width = max((width_of(text, font_px) for text, _ in broken), default=0.0)
+        return cls((0.0, 0.0, width, len(broken) * font_px * LINE_HEIGHT), broken, break_px, font_px)
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Its width and its height."""
+        return self.box[2] - self.box[0], self.box[3] - self.box[1]
 
 
 class Page:
@@ -28,18 +56,20 @@ class Page:
     :ivar picture: shape (rows, columns, 3), RGB uint8, with everything written so far.
     """
 
-    def __init__(self, picture: Picture, shapes: Sequence[Box], untouchable: Sequence[Box], font_px: int) -> None:
-        """Take the picture with its shapes drawn, the boxes around these, and what no text may touch.
+    def __init__(
+        self, picture: Picture, ground: Ground, shapes: Sequence[Box], untouchable: Sequence[Box], font_px: int
+    ) -> None:
+        """Take the picture with its shapes drawn, what it is made of, the boxes around the shapes, and what is taboo.
 
         A label may lie within a measured head, but on no named structure, no calliper and no measured line.
         """
         self.picture = picture
         self.places: list[Box] = []  #: where text was written
         self._rows, self._columns = picture.shape[:2]
-        lit = (picture.max(axis=2) > _BRIGHT).astype(np.uint8)
-        self._bright = _summed(cv2.dilate(lit, np.ones((font_px, font_px), np.uint8)) > 0)  # thin letters count whole
+        self._ground = _summed(ground)
         self._shapes = _summed(self._mask(shapes))
         self._blocked = self._mask(untouchable)
+        self._blocked_sums = _summed(self._blocked)
         self._font_px = font_px
 
     def write_banner(self, text: str, colour: Colour, prefer: Box | None = None) -> Box:
@@ -61,31 +91,20 @@ class Page:
         self._write(box, text, colour, font_px)
         return box
 
-    def write_block(self, lines: Sequence[Line], prefer: Box | None = None) -> Box | None:
-        """Write lines as a block, in an empty corner if there is one; smaller where the picture is crowded.
+    def write_block(self, lines: Sequence[Line], prefer: Block | None = None) -> Block | None:
+        """Write lines as a block, broken and placed so that it hides least; smaller where the picture is crowded.
 
         :param prefer: where to begin, if nothing is in the way: a block that jumps from frame to frame cannot be read.
-        :returns: where they are.
+        :returns: what was written; None without lines.
         """
-        for font_px, share in ((self._font_px, 0.4), (self._font_px, 0.25), (max(8, self._font_px * 3 // 4), 0.3)):
-            fitted = [
-                (part, colour) for text, colour in lines for part in wrapped(text, self._columns * share, font_px)
-            ]
-            if not fitted:
-                return None
-            width = max(width_of(text, font_px) for text, _ in fitted)
-            height = len(fitted) * font_px * LINE_HEIGHT
-            box = self._still_free(prefer, width, height) or self._place(
-                width, height, self._far_from_the_middle(width, height)
-            )
-            if box is not None:
-                break
-        else:
-            box = (0.0, 0.0, width, height)
-        for index, (text, colour) in enumerate(fitted):
-            write(self.picture, (box[0], box[1] + index * font_px * LINE_HEIGHT), text, colour, font_px)
-        self._take(box)
-        return box
+        if not lines:
+            return None
+        block = self._as_before(lines, prefer) or self._best(lines)
+        for index, (text, colour) in enumerate(block.lines):
+            at = (block.box[0], block.box[1] + index * block.font_px * LINE_HEIGHT)
+            write(self.picture, at, text, colour, block.font_px)
+        self._take(block.box)
+        return block
 
     def write_label(self, text: str, subject: Box, colour: Colour, prefer: Box | None = None) -> Box | None:
         """Name a shape beside it, or farther off with a thin line.
@@ -105,10 +124,10 @@ class Page:
     def reserve(self, width: float, height: float, within: Box, prefer: Box | None = None) -> Box | None:
         """Find room for something that is drawn by another hand, low and to the left within a part of the picture."""
 
-        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+        def cost(x: _Array, y: _Array, ground: _Array) -> _Array:
             outside = (x < within[0]) | (y < within[1]) | (x + width > within[2]) | (y + height > within[3])
             far = (x - within[0]) / self._columns + (within[3] - y) / self._rows
-            return np.asarray(4 * bright + far + 1e6 * outside)
+            return np.asarray(4 * ground + far + 1e6 * outside)
 
         box = self._still_free(prefer, width, height) or self._place(width, height, cost)
         if box is None or box[0] < within[0] or box[1] < within[1] or box[2] > within[2] or box[3] > within[3]:
@@ -116,23 +135,59 @@ class Page:
         self._take(box)
         return box
 
+    def _as_before(self, lines: Sequence[Line], before: Block | None) -> Block | None:
+        """Give a block that stands where another did, if that is free."""
+        if before is None:
+            return None
+        block = Block.of(lines, before.break_px, before.font_px)
+        box = self._still_free(before.box, *block.size)
+        return replace(block, box=box) if box else None
+
+    def _best(self, lines: Sequence[Line]) -> Block:
+        """Give the block that hides least, of all ways to break it; in the upper left corner when there is no place."""
+        small = max(9, round(self._font_px * 0.8))
+        ways = [
+            Block.of(lines, break_px, font_px)
+            for font_px in dict.fromkeys((self._font_px, small))
+            for break_px in self._widths(lines, font_px)
+        ]
+        placed = []
+        for block in {(way.lines, way.font_px): way for way in ways}.values():
+            found = self._cheapest(*block.size, self._in_a_corner(*block.size))
+            if found is not None:
+                cost, box = found
+                effort = _A_LINE * len(block.lines) + _SMALL_LETTERS * (block.font_px < self._font_px)
+                placed.append((cost + effort, replace(block, box=box)))
+        return min(placed, key=lambda it: it[0])[1] if placed else ways[-1]
+
+    def _widths(self, lines: Sequence[Line], font_px: int) -> list[float]:
+        """List where lines may break: at the end of one of them, or so that the block is tall."""
+        whole = {width_of(text, font_px) for text, _ in lines}
+        least, most = (share * self._columns for share in (min(_BLOCK_SHARES), max(_BLOCK_SHARES)))
+        fitting = {width for width in whole if least <= width <= most}
+        return sorted(fitting | {share * self._columns for share in _BLOCK_SHARES}, reverse=True)
+
     def _place(self, width: float, height: float, cost: _Cost) -> Box | None:
-        """Give the free place of the least cost, with a little air around it; None when there is none."""
+        found = self._cheapest(width, height, cost)
+        return found[1] if found else None
+
+    def _cheapest(self, width: float, height: float, cost: _Cost) -> tuple[float, Box] | None:
+        """Give the least cost and its free place, with a little air around it; None when there is none."""
         air = max(1, self._font_px // 4)
         w, h = int(np.ceil(width)) + 2 * air, int(np.ceil(height)) + 2 * air
         if w > self._columns or h > self._rows:
             return None
-        step = max(1, self._font_px // 4)
+        step = max(1, self._font_px // 3)
         x = np.arange(0, self._columns - w + 1, step)[np.newaxis, :]
         y = np.arange(0, self._rows - h + 1, step)[:, np.newaxis]
-        blocked = _shares(_summed(self._blocked), x, y, w, h)
-        costs = cost((x + air).astype(np.float64), (y + air).astype(np.float64), _shares(self._bright, x, y, w, h))
+        blocked = _shares(self._blocked_sums, x, y, w, h)
+        costs = cost((x + air).astype(np.float64), (y + air).astype(np.float64), _shares(self._ground, x, y, w, h))
         costs = np.where(blocked > 0, np.inf, costs)
         row, column = np.unravel_index(int(costs.argmin()), costs.shape)
         if not np.isfinite(costs[row, column]):
             return None
         x0, y0 = float(x[0, column] + air), float(y[row, 0] + air)
-        return x0, y0, x0 + width, y0 + height
+        return float(costs[row, column]), (x0, y0, x0 + width, y0 + height)
 
     def _still_free(self, prefer: Box | None, width: float, height: float) -> Box | None:
         """Give the place that begins where another did, if it is free and inside the picture."""
@@ -146,11 +201,11 @@ class Page:
         """Rate a place for the banner: at the lower edge, else the upper one, in the middle of it, and dark."""
         covers = self._covers(width, height)
 
-        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+        def cost(x: _Array, y: _Array, ground: _Array) -> _Array:
             low, high = self._rows - height - y, y + height
             edge = np.minimum(low, high) / height
             aside = np.abs(x + width / 2 - self._columns / 2) / self._columns
-            return np.asarray(4 * bright + 4 * covers(x, y) + edge + aside)
+            return np.asarray(4 * ground + 4 * covers(x, y) + edge + aside)
 
         return cost
 
@@ -159,14 +214,15 @@ class Page:
         w, h = int(np.ceil(width)), int(np.ceil(height))
         return lambda x, y: _shares(self._shapes, x.astype(int), y.astype(int), w, h)
 
-    def _far_from_the_middle(self, width: float, height: float) -> _Cost:
-        """Rate a place for a block: dark, clear of all shapes, and in a corner."""
+    def _in_a_corner(self, width: float, height: float) -> _Cost:
+        """Rate a place for a block: in a corner, and by how much it covers. A small block may what a large may not."""
         covers = self._covers(width, height)
+        size = _COVERED * width * height / (self._columns * self._rows)
 
-        def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
-            side = np.minimum(x, self._columns - width - x) / self._columns
+        def cost(x: _Array, y: _Array, ground: _Array) -> _Array:
+            side = np.minimum(x / self._columns + _LEFT, (self._columns - width - x) / self._columns)
             edge = np.minimum(y, self._rows - height - y) / self._rows
-            return np.asarray(3 * bright + 4 * covers(x, y) + side + edge)
+            return np.asarray(size * (ground + covers(x, y)) + side + edge)
 
         return cost
 
@@ -185,6 +241,7 @@ class Page:
     def _take(self, box: Box) -> None:
         self.places.append(box)
         self._blocked |= self._mask([box])
+        self._blocked_sums = _summed(self._blocked)
 
     def _mask(self, boxes: Sequence[Box]) -> npt.NDArray[np.bool_]:
         mask = np.zeros((self._rows, self._columns), dtype=np.bool_)
@@ -197,26 +254,31 @@ def _near(subject: Box, width: float, height: float, font_px: int) -> _Cost:
     """Rate a place for a label: near its shape, in line with its left edge, and dark."""
     x0, y0, x1, y1 = subject
 
-    def cost(x: _Array, y: _Array, bright: _Array) -> _Array:
+    def cost(x: _Array, y: _Array, ground: _Array) -> _Array:
         beside = np.maximum(np.maximum(x0 - x - width, x - x1), 0)
         above = np.maximum(np.maximum(y0 - y - height, y - y1), 0)
         aligned = np.minimum(np.abs(x - x0), np.abs(y + height / 2 - (y0 + y1) / 2))
-        return np.asarray((np.hypot(beside, above) + 0.1 * aligned) / font_px + 0.5 * bright)
+        return np.asarray((np.hypot(beside, above) + 0.1 * aligned) / font_px + 0.5 * ground)
 
     return cost
 
 
-def _summed(mask: npt.NDArray[np.bool_]) -> _Array:
+def _summed(values: npt.NDArray[np.bool_] | Ground) -> _Array:
     """Give the sums (rows + 1, columns + 1) of everything above and to the left."""
-    return np.asarray(cv2.integral(mask.astype(np.uint8)), dtype=np.float64)
+    numbers = values.view(np.uint8) if values.dtype == np.bool_ else values
+    return np.asarray(cv2.integral(numbers.astype(numbers.dtype, copy=False), sdepth=cv2.CV_64F), dtype=np.float64)
 
 
 def _shares(sums: _Array, x: npt.NDArray[np.int_], y: npt.NDArray[np.int_], width: int, height: int) -> _Array:
-    """Give the share (0..1) of each window that the mask of these sums fills, cut at the edges of the picture."""
+    """Give the mean in each window of what was summed (of a mask its share), cut at the edges.
+
+    :param x: where windows begin, shape (1, n); ``y`` shape (m, 1).
+    """
     rows, columns = sums.shape[0] - 1, sums.shape[1] - 1
-    right, bottom = np.minimum(x + width, columns), np.minimum(y + height, rows)
-    x, y = np.minimum(x, columns), np.minimum(y, rows)
-    return np.asarray((sums[bottom, right] - sums[y, right] - sums[bottom, x] + sums[y, x]) / (width * height))
+    top, left = np.minimum(y[:, 0], rows), np.minimum(x[0], columns)
+    bottom, right = np.minimum(top + height, rows), np.minimum(left + width, columns)
+    bands = sums[bottom] - sums[top]
+    return np.asarray((bands[:, right] - bands[:, left]) / (width * height))
 
 
 def _nearest(a0: float, a1: float, b0: float, b1: float) -> tuple[float, float]:

@@ -16,6 +16,7 @@ LINE_HEIGHT = 1.35  #: in font sizes
 _FINER = 4  # letters are drawn so much larger and reduced: small fonts drawn directly lose their word spaces
 
 
+@lru_cache(maxsize=4096)
 def width_of(text: str, font_px: int) -> float:
     """Give the width of one line in pixels, without its rim."""
     return float(_font(font_px * _FINER).getlength(text)) / _FINER

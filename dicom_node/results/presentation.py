@@ -26,10 +26,11 @@ from dicom_node.domain.finding import Detection, Finding, Measurement, Segmentat
 from dicom_node.domain.frame import Frame
 from dicom_node.domain.result import StudyAnalysis
 from dicom_node.profile import ObjectKind, Profile
+from dicom_node.results.caption import BANNER, label_of
 from dicom_node.results.document import Series, new_object
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.image_stand_in import as_still, is_grey, restore, take_over
-from dicom_node.results.render import BANNER, extent, label_of, outline
+from dicom_node.results.render import extent, outline
 
 KIND: ObjectKind = "presentation_state"
 COLOUR_SOP_CLASS_UID = "1.2.840.10008.5.1.4.1.1.11.2"

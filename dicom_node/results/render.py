@@ -14,13 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from dicom_node.domain.concept import Concept
-from dicom_node.domain.finding import Classification, Detection, Finding, Measurement, NotAssessable, Segmentation
+from dicom_node.domain.finding import Detection, Finding, Measurement, Segmentation
 from dicom_node.domain.frame import Frame, Region
-from dicom_node.results.labels import Box, Line, Page
+from dicom_node.results.caption import BANNER, TEXT, WARNING, Line, caption, label_of
+from dicom_node.results.ground import ground_of
+from dicom_node.results.labels import Block, Box, Page
 from dicom_node.results.lettering import Colour, Picture, write
-
-BANNER = "AI RESULT, NOT FOR MEASUREMENT, INVESTIGATIONAL"
 
 #: Told apart on black and on grey, also by colour-blind readers (after Okabe and Ito, lightened).
 _PALETTE: tuple[Colour, ...] = (
@@ -28,8 +27,6 @@ _PALETTE: tuple[Colour, ...] = (
     (190, 240, 120), (200, 170, 255), (255, 170, 160), (120, 240, 240), (225, 205, 165),
 )  # fmt: skip
 _MEASURED: tuple[Colour, ...] = ((255, 225, 70), (110, 215, 255), (255, 165, 90), (150, 240, 150))
-TEXT: Colour = (235, 235, 235)
-WARNING: Colour = (255, 120, 110)
 _SUBPIXEL = 4  # OpenCV draws with 2**4 steps per pixel
 _BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
 _BAR_SHARE = 0.2  #: of the width of its region, at most
@@ -66,7 +63,7 @@ class Layout:
     colours: dict[str, Colour]
     labels: dict[str, tuple[float, float]] = field(default_factory=dict)
     banner: Box | None = None
-    values: Box | None = None
+    caption: Block | None = None
     scale: Box | None = None
 
 
@@ -81,9 +78,10 @@ def overlay(frame: Frame, findings: Sequence[Finding], layout: Layout | None = N
     draw_shapes(picture, findings, style, colours)
 
     extents = [box for finding in findings if (box := extent(finding)) is not None]
-    page = Page(picture, extents, untouchable(findings, style), style.font_px)
+    ground = ground_of(frame.pixels, style.font_px)
+    page = Page(picture, ground, extents, untouchable(findings, style), style.font_px)
     layout.banner = page.write_banner(BANNER, WARNING, layout.banner)
-    layout.values = page.write_block([*value_lines(findings, colours), *_position(frame)], layout.values)
+    layout.caption = page.write_block([*caption(findings, colours), *_position(frame)], layout.caption)
     unplaced = [
         (label_of(finding), colours[finding.name])
         for finding in findings
@@ -181,57 +179,6 @@ def untouchable(findings: Sequence[Finding], style: Style) -> list[Box]:
             boxes += [_around(point, 2.0) for point in _spaced(outline(finding), 4.0)]
             boxes += [_around(point, style.arm_px + 1) for point in calliper_points(finding)]
     return boxes
-
-
-def label_of(finding: Detection) -> str:
-    """Write what stands beside a box: the structure and the detector's score."""
-    return f"{spoken(finding.name)} {100 * finding.score:.0f} %"
-
-
-def value_lines(findings: Sequence[Finding], colours: dict[str, Colour]) -> list[Line]:
-    """Write what has a value rather than a place: planes, classes, measurements, and what is not assessable."""
-    lines: list[Line] = []
-    measured = {finding.site for finding in findings if isinstance(finding, Measurement)}
-    for finding in findings:
-        match finding:
-            case Classification() if finding.site is None:
-                probability = dict(finding.probabilities).get(finding.value)
-                share = f"  {100 * probability:.0f} %" if probability is not None else ""
-                over = f", over {len(finding.frames)} frames" if len(finding.frames) > 1 else ""
-                lines.append((f"{finding.value.meaning}{share}{over}", TEXT))
-                if finding.qualifier:
-                    lines.append((f"({finding.qualifier})", TEXT))
-            case Measurement(unit="mm"):
-                lines.append((f"{finding.name}  {finding.value:.1f} mm", colours[finding.name]))
-            case Measurement():
-                lines.append((f"{finding.name}  {finding.value:.0f} px, no scale", colours[finding.name]))
-            case Segmentation() if finding.structure not in measured:
-                lines.append((f"{spoken(finding.name)}  {100 * finding.score:.0f} %", colours[finding.name]))
-            case NotAssessable():
-                lines.append((f"{spoken(finding.name)}  not assessable: {finding.reason}", TEXT))
-            case _:
-                pass
-    return lines + [(line, TEXT) for line in _categories(findings)]
-
-
-def spoken(name: str) -> str:
-    """Write a name as people say it."""
-    return name.replace("_", " ")
-
-
-def _categories(findings: Sequence[Finding]) -> list[str]:
-    """Gather the classes of parts of the frame by class: nine lines that say "Normal" would hide the one that does not.
-
-    What a reader has to know before believing them is said once.
-    """
-    parts: dict[Concept, list[str]] = {}
-    qualifiers: dict[str, None] = {}
-    for finding in findings:
-        if isinstance(finding, Classification) and finding.site is not None:
-            share = dict(finding.probabilities).get(finding.value, 0.0)
-            parts.setdefault(finding.value, []).append(f"{finding.site.meaning.lower()} {100 * share:.0f} %")
-            qualifiers |= {finding.qualifier: None} if finding.qualifier else {}
-    return [f"{value.meaning}: {', '.join(names)}" for value, names in parts.items()] + [f"({q})" for q in qualifiers]
 
 
 def _position(frame: Frame) -> list[Line]:

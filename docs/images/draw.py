@@ -1,8 +1,9 @@
-"""Draw overlay.png and summary.png anew: what the node returns of the simulator's studies, with every installed model.
+"""Draw overlay.png, summary.png and heat-map.png anew: what the node returns of simulated studies, with every model.
 
     python docs/images/draw.py
 
-The second study gets a scanner's report (TID 5000) of a simulated last menstrual period, for the growth charts.
+The second study gets a scanner's report (TID 5000) of a simulated last menstrual period, for the growth charts; the
+heat map is of an examination with an encephalocele.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import tempfile
 from datetime import timedelta
 from pathlib import Path
 
+from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ComprehensiveSRStorage, ExplicitVRLittleEndian
@@ -21,30 +23,44 @@ from dicom_node.config import Config
 from dicom_node.domain.concept import Concept
 from dicom_node.pipeline.offline import analyse_files
 from dicom_node.results import codes
+from dicom_node.simulator.anomalies.examination import examination, generators, take
 from dicom_node.simulator.scanner import FIRST_LIGHT, uid_for, write_instance
-from dicom_node.simulator.studies import SimulatedStudy, demo_studies
+from dicom_node.simulator.studies import SimulatedStudy, demo_studies, wrap_images
 
 HERE = Path(__file__).parent
 SEED = 1
 AGE = timedelta(weeks=22, days=1)  #: near to what the simulated fetus measures
-#: Which capture of which study: the page is the first of every study, the overlays follow.
-PICTURES = {"overlay.png": (0, 3), "summary.png": (1, 0)}
+PATIENT = 8  #: of the simulated examinations: one with an encephalocele
+#: Which capture of which study: the page is the first of every study, the overlays follow, then the heat maps.
+PICTURES = {"overlay.png": (0, 3), "summary.png": (1, 0), "heat-map.png": (2, -1)}
 
 
 def main() -> None:
-    """Simulate, analyse and keep two pictures."""
+    """Simulate, analyse and keep three pictures."""
     config = Config.model_validate({"analysis": {"tasks": installed_tasks(), "device": "cpu"}})
     examiner = load_examiner(config)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         first, second, _ = demo_studies(folder / "simulated", SEED)
-        files = [*first.files, *second.files, report_of_dates(second, folder / "report.dcm")]
+        third = study_with_anomaly(folder / "anomaly")
+        report = report_of_dates(second, folder / "report.dcm")
+        files = [*first.files, *second.files, report, *third.files]
         answers = analyse_files(files, folder / "out", examiner, config, FIRST_LIGHT)
         by_study = {answer.study_instance_uid: answer for answer in answers}
         for picture, (study, number) in PICTURES.items():
-            written = by_study[(first, second)[study].study_instance_uid].written
+            written = by_study[(first, second, third)[study].study_instance_uid].written
             previews = [path for kind, path in written if kind == "preview"]
             shutil.copyfile(previews[number], HERE / picture)
+
+
+def study_with_anomaly(folder: Path) -> SimulatedStudy:
+    """Write the examination of a simulated patient, every image of it."""
+    (folder / "images").mkdir(parents=True)
+    for number, shot in enumerate(examination(SEED, PATIENT)):
+        picture = take(shot, *generators(SEED, 100 * PATIENT + number))
+        Image.fromarray(picture.pixels).save(folder / "images" / f"{number}.png")
+    (study,) = wrap_images(folder / "images", folder / "study", one_study=True)
+    return study
 
 
 def report_of_dates(study: SimulatedStudy, path: Path) -> Path:

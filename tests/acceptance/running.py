@@ -28,7 +28,7 @@ SCANNER = "SCANNER1"
 STATES = ("receiving", "closed", "analysed", "delivered", "committed")
 FINDINGS_SR = "1.2.840.10008.5.1.4.1.1.88.33"
 SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-START_S = 60.0
+START_S = 180.0
 WALK_S = 90.0
 MODELS = Path(os.environ.get("DICOM_NODE_MODELS", Path(__file__).parents[2] / "models"))
 TASKS = ["planes", "structures", "biometry"]
@@ -40,12 +40,20 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "COLUMNS": "200", **more}
 
 
-def cli(*arguments: object, timeout_s: float = 120, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end."""
-    command = [sys.executable, "-m", "dicom_node", *map(str, arguments)]
+def cli(
+    *arguments: object, timeout_s: float = 300, within: Sequence[str] = (), **env: str
+) -> subprocess.CompletedProcess[str]:
+    """Run one command to its end, as an argument of the command ``within`` when that is given."""
+    command = [*within, sys.executable, "-m", "dicom_node", *map(str, arguments)]
     return subprocess.run(
         command, env=environment(**env), capture_output=True, text=True, timeout=timeout_s, check=False
     )
+
+
+def without_network(counts: Path) -> list[str]:
+    """Give the command within which there is no network, and which writes what was to leave the machine to a file."""
+    own = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
+    return [*own, sys.executable, str(Path(__file__).with_name("no_network.py")), str(counts)]
 
 
 def done(*arguments: object, **env: str) -> str:
@@ -113,6 +121,11 @@ class Node:
     def config(self) -> Path:
         """The configuration file."""
         return self.folder / "config.yaml"
+
+    @property
+    def url(self) -> str:
+        """The database."""
+        return self.database_url or f"sqlite:///{self.folder / 'var' / 'node.sqlite'}"
 
     def write_config(self) -> None:
         """Write the configuration file from the fields."""
@@ -222,7 +235,7 @@ class Node:
         from dicom_node.store import overview  # noqa: PLC0415
         from dicom_node.store.database import Database  # noqa: PLC0415
 
-        database = Database(self.database_url or f"sqlite:///{self.folder / 'var' / 'node.sqlite'}")
+        database = Database(self.url)
         try:
             while time.monotonic() < deadline:
                 with database.read() as session:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -9,15 +12,24 @@ import pydicom
 import pytest
 from conftest import run_orthanc
 from PIL import Image
-from running import FINDINGS_SR, SECONDARY_CAPTURE, STATES, archived, cli, phantom_studies, study_uid_of
+from running import (
+    FINDINGS_SR,
+    SECONDARY_CAPTURE,
+    STATES,
+    archived,
+    cli,
+    phantom_studies,
+    study_uid_of,
+    without_network,
+)
 
 pytestmark = pytest.mark.slow
 
 
-def test_the_demo_moves_three_studies_to_committed(tmp_path: Path) -> None:
-    out = tmp_path / "demo"
+def test_the_demo_moves_three_studies_to_committed_and_asks_nobody_else_for_anything(tmp_path: Path) -> None:
+    out, counts = tmp_path / "demo", tmp_path / "counts.json"
     begun = time.monotonic()
-    outcome = cli("demo", "--out", out, timeout_s=240)
+    outcome = cli("demo", "--out", out, timeout_s=240, within=without_network(counts))
     took_s = time.monotonic() - begun
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     said = outcome.stdout
@@ -38,6 +50,22 @@ def test_the_demo_moves_three_studies_to_committed(tmp_path: Path) -> None:
     for picture in pictures:
         with Image.open(picture) as image:
             image.verify()
+    assert json.loads(counts.read_text()) == {"IPv4": 0, "IPv6": 0}
+
+
+@pytest.mark.parametrize(
+    ("attempt", "version"),
+    [
+        ("socket.socket().connect_ex(('192.0.2.1', 104))", "IPv4"),
+        ("socket.socket(type=socket.SOCK_DGRAM).connect_ex(('192.0.2.1', 53))", "IPv4"),
+        ("socket.socket(socket.AF_INET6).connect_ex(('2001:db8::1', 443))", "IPv6"),
+    ],
+)
+def test_whoever_asks_somebody_else_is_counted(tmp_path: Path, attempt: str, version: str) -> None:
+    counts = tmp_path / "counts.json"
+    command = [*without_network(counts), sys.executable, "-c", f"import socket; {attempt}"]
+    subprocess.run(command, check=True)
+    assert json.loads(counts.read_text())[version] == 1
 
 
 def test_the_demo_with_ones_own_files_and_pacs(tmp_path: Path) -> None:

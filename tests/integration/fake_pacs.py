@@ -138,7 +138,8 @@ class FakePacs:
                 self._send_report(new, request)
                 new.release()
 
-    def _send_report(self, association: Any, request: Dataset) -> None:
+    def _send_report(self, association: Any, request: Dataset) -> bool:
+        """Report, and say whether the report was taken."""
         report = Dataset()
         report.TransactionUID = request.TransactionUID
         report.ReferencedSOPSequence, failed = [], []
@@ -153,6 +154,7 @@ class FakePacs:
                 report.ReferencedSOPSequence.append(reference)
         if failed:
             report.FailedSOPSequence = failed
-        association.send_n_event_report(
+        answer, _ = association.send_n_event_report(
             report, 2 if failed else 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
         )
+        return bool(answer.get("Status") == 0)

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from typer.testing import CliRunner
 from world import STUDY, World
 
-from dicom_node import bootstrap
+from dicom_node import admin, bootstrap
 from dicom_node.audit.reading import newest
 from dicom_node.cli import app
 from dicom_node.config import Config
@@ -94,14 +94,14 @@ def test_a_restored_node_has_all_that_was_acknowledged_and_goes_on_with_its_jobs
         with pushing(node.port) as acknowledged:
             wait_until(lambda: len(acknowledged) >= 12, what="images")
             before = list(acknowledged)
-            copied = bootstrap.back_up(config_of(data_dir, url), folder)
+            copied = admin.back_up(config_of(data_dir, url), folder)
             count = len(acknowledged)
             wait_until(lambda: len(acknowledged) > count, what="images after the backup")
     assert copied.problems == ()
     subprocess.run(["sha256sum", "--quiet", "--check", "SHA256SUMS"], cwd=folder, check=True)
 
     restored = config_of(new_dir, new_url)
-    assert bootstrap.restore(restored, folder).files == copied.files
+    assert admin.restore(restored, folder).files == copied.files
     assert newest(data_dir, 1)[0]["type"] == "backup"
     database = Database(new_url)
     with database.read() as session:
@@ -177,7 +177,7 @@ def test_nothing_is_written_over(world: World, tmp_path: Path) -> None:
     assert "node.data_dir must be empty or new" in said
     elsewhere = Config.model_validate({"node": {"data_dir": tmp_path / "new"}, "database": {"url": world.database.url}})
     with pytest.raises(BackupFailed, match="the database must be new"):
-        bootstrap.restore(elsewhere, tmp_path / "backup")
+        admin.restore(elsewhere, tmp_path / "backup")
     assert not (tmp_path / "new").exists()
 
 
@@ -215,7 +215,7 @@ def test_while_retention_removes_files_there_is_no_backup(world: World, tmp_path
         hold(open_locks(config.database_url, config.node.data_dir), bootstrap.RETENTION),
         pytest.raises(BackupFailed, match="retention is removing files"),
     ):
-        bootstrap.back_up(config, tmp_path / "backup")
+        admin.back_up(config, tmp_path / "backup")
 
 
 def test_while_a_backup_is_made_retention_waits(world: World, tmp_path: Path) -> None:
@@ -232,4 +232,4 @@ def test_while_a_backup_is_made_retention_waits(world: World, tmp_path: Path) ->
 
 def test_a_node_that_never_started_has_no_backup(tmp_path: Path) -> None:
     with pytest.raises(BackupFailed, match="there is no node to copy"):
-        bootstrap.back_up(config_of(tmp_path, f"sqlite:///{tmp_path / 'node.sqlite'}"), tmp_path / "backup")
+        admin.back_up(config_of(tmp_path, f"sqlite:///{tmp_path / 'node.sqlite'}"), tmp_path / "backup")

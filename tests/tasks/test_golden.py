@@ -35,6 +35,7 @@ PICTURES = {
     "femur": "femur.jpg",
     "midsagittal_head": "midsagittal_head.jpg",
 }
+OTHER_DETECTORS = ("structures-swin", "structures-both")
 MM_PER_PX = 0.2
 # Room for other processors and decoders: scores and probabilities, pixels, and sizes.
 SCORE_ROOM, PIXEL_ROOM, SIZE_ROOM = 0.05, 4.0, 0.015
@@ -74,8 +75,12 @@ def told(finding: Finding) -> dict[str, Any]:
 
 
 def prediction(name: str) -> list[dict[str, Any]]:
-    """Run a task on the pictures that it accepts; one that answers for a study concludes from them."""
-    task = load_task(name, MODELS, "cpu")
+    """Run a task on the pictures that it accepts; one that answers for a study concludes from them.
+
+    ``task-detector`` is a task with another detector than the usual one.
+    """
+    name, _, detector = name.partition("-")
+    task = load_task(name, MODELS, "cpu", **({"detector": detector} if detector else {}))
     accepted = [frame for frame in frames() if task.accepts(frame)]
     found = task.predict(accepted)
     if isinstance(task, StudyTask):
@@ -105,6 +110,6 @@ def test_the_gate_knows_each_picture() -> None:
 
 if __name__ == "__main__":
     BASELINES.mkdir(exist_ok=True)
-    for folder in sorted(path for path in MODELS.iterdir() if path.is_dir()):
-        text = json.dumps(prediction(folder.name), indent=1)
-        (BASELINES / f"{folder.name}.json").write_text(text + "\n", encoding="utf-8")
+    for name in (*sorted(path.name for path in MODELS.iterdir() if path.is_dir()), *OTHER_DETECTORS):
+        text = json.dumps(prediction(name), indent=1)
+        (BASELINES / f"{name}.json").write_text(text + "\n", encoding="utf-8")

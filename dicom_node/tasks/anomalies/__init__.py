@@ -36,6 +36,7 @@ BATCH = 16
 NORMAL = 0  #: the place of this class
 #: Said with every answer.
 QUALIFIER = "learned almost only from simulated pictures of these anomalies; others are not looked for"
+CAVEAT = "four looked for, learned from simulated images"
 
 
 def load(manifest: Manifest, device: str) -> Task:
@@ -111,8 +112,10 @@ class Anomalies:
             reason = f"no class reaches {FLOOR:.0%}; the likeliest is {likeliest} with {pooled[best]:.0%}"
             return [NotAssessable(self.name, frames[0], OUTPUT, reason)]
         answer = self._classified(frames, pooled)
-        maps = [it for it in findings if isinstance(it, HeatMap) and best != NORMAL and it.value == answer.value]
-        return [answer, *maps]
+        if best == NORMAL:
+            return [answer]
+        shown = {image.frames[0] for image in images if image.value == answer.value}
+        return [answer, *(it for it in findings if isinstance(it, HeatMap) and it.frame in shown)]
 
     def look(self, frames: Sequence[Frame]) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]:
         """Give the probabilities (frames, 5) and the features (frames, 256, h, w) that :meth:`heat` explains."""
@@ -149,6 +152,7 @@ class Anomalies:
             value_name=best.name,
             probabilities=tuple((v.concept, float(p)) for v, p in zip(self._output.values, probabilities, strict=True)),
             qualifier=QUALIFIER,
+            caveat=CAVEAT,
         )
 
     def _heat_map(

@@ -24,6 +24,7 @@ LEARNED_FROM = {
     PLANE_QUALITY: "learned from real images of one hospital",
     CATEGORY: "learned from simulated changes only and never tried on patients with that condition",
 }
+CAVEAT = {PLANE_QUALITY: "", CATEGORY: "learned from simulated images"}
 
 
 class Judge:
@@ -78,4 +79,5 @@ def _classification(frame: Frame, output: Output, probabilities: npt.NDArray[np.
         value_name=best.name,
         probabilities=tuple((v.concept, float(p)) for v, p in zip(output.values, probabilities, strict=True)),
         qualifier=LEARNED_FROM[output.name],
+        caveat=CAVEAT[output.name],
     )

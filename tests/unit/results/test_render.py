@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import dataclasses
 
+import cv2
 import numpy as np
 import pytest
 import synthetic as s
 
-from dicom_node.domain.finding import Classification, Detection, Graphic, HeatMap, Measurement, Segmentation
+from dicom_node.domain.finding import Detection, Graphic, HeatMap, Measurement, Segmentation
 from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.results.heat import heat_overlay
-from dicom_node.results.labels import Page
-from dicom_node.results.render import Layout, Style, colours_of, overlay, untouchable, value_lines
+from dicom_node.results.labels import Block, Page
+from dicom_node.results.render import Layout, Style, colours_of, overlay, untouchable
 
 FRAME = s.reference(s.header())
 
@@ -132,28 +133,52 @@ def test_no_text_touches_a_structure_a_calliper_or_other_text_or_leaves_the_pict
         assert not [box for box in others if min(x1, box[2]) - max(x0, box[0]) > 1 < min(y1, box[3]) - max(y0, box[1])]
 
 
+def scanned(*, letters: bool) -> Frame:
+    """Draw a sector of tissue in a black picture, with what a scanner writes beside it on the right."""
+    picture = np.zeros((480, 640, 3), np.uint8)
+    cv2.fillPoly(picture, [np.array([(230, 0), (410, 0), (630, 479), (10, 479)])], (90, 90, 90))
+    for row in range(9 if letters else 0):
+        cv2.putText(picture, "Har-high 85", (530, 20 + 20 * row), cv2.FONT_HERSHEY_SIMPLEX, 0.45, (200,) * 3)
+    return Frame(FRAME, picture, Calibration(reason="none"))
+
+
+@pytest.mark.parametrize("corner", ["right", "left"])
+def test_the_caption_stands_beside_the_sector_and_not_on_what_the_scanner_wrote(corner: str) -> None:
+    source = scanned(letters=corner == "left")
+    layout = Layout({})
+    overlay(source, s.findings(FRAME)[:1] + s.anomaly(FRAME)[:1], layout)
+    assert layout.caption is not None
+    x0, y0, x1, y1 = map(int, layout.caption.box)
+    assert (x1 < 320) if corner == "left" else (x0 > 320)
+    assert (source.pixels[y0 : y1 + 1, x0 : x1 + 1] > 0).mean() < 0.02
+
+
+def test_a_caption_is_broken_so_that_it_fits_between_tissue() -> None:
+    words = [("one short line and another, much longer", (255, 255, 255)), ("the end", (9, 9, 9))]
+
+    def written(free_px: int) -> Block:
+        ground = np.ones((480, 640), np.float32)
+        ground[:, :free_px] = 0
+        picture = np.zeros((480, 640, 3), np.uint8)
+        block = Page(picture, ground, [], [], 13).write_block(words)
+        assert block is not None
+        assert block.box[2] <= free_px
+        assert " ".join(text for text, _ in block.lines) == " ".join(text for text, _ in words)
+        return block
+
+    assert [len(written(free_px).lines) for free_px in (640, 210, 120)] == [2, 3, 4]
+
+
 def test_text_stays_where_it_was_from_frame_to_frame() -> None:
     boxes = crowd(480, 640, 1)
     layout = Layout(colours_of(boxes))
     overlay(frame(480, 640), boxes, layout)
-    before = dict(layout.labels)
+    before, caption = dict(layout.labels), layout.caption
     assert set(before) == {box.name for box in boxes}
     moved = [dataclasses.replace(it, box_xyxy_px=tuple(v + 3 for v in it.box_xyxy_px)) for it in boxes]
     overlay(frame(480, 640), moved, layout)
+    assert layout.caption == caption
     assert sum(before[name] == pytest.approx(layout.labels[name]) for name in before) >= 8
-
-
-def test_categories_are_gathered_by_class_and_their_reserve_is_said_once() -> None:
-    found = [
-        Classification("structures", (FRAME,), f"{site}_category", s.IMAGE_VIEW, value, value.meaning,
-                       ((value, 0.9),), site=site, qualifier="learned from simulated changes only")
-        for site, value in ((s.THALAMI, s.NO_ANOMALY), (s.HEAD, s.NO_ANOMALY), (s.NASAL_BONE, s.ENCEPHALOCELE))
-    ]  # fmt: skip
-    assert [text for text, _ in value_lines(found, {})] == [
-        f"{s.NO_ANOMALY.meaning}: thalamus 90 %, head 90 %",
-        "Encephalocele: nasal bone 90 %",
-        "(learned from simulated changes only)",
-    ]
 
 
 def heat_map(*values: tuple[float, ...]) -> HeatMap:

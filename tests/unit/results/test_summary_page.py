@@ -14,10 +14,11 @@ from dicom_node.domain.finding import Classification, Finding, Graphic, Measurem
 from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.domain.result import NotAnalysed, StudyAnalysis
 from dicom_node.domain.scanner_report import ScannerReport
-from dicom_node.results import growth_chart, summary_page
+from dicom_node.results import growth_chart, paper, summary_page
 from dicom_node.results.growth_chart import charts_of, draw_chart, percentile_words
 from dicom_node.results.lettering import width_of
-from dicom_node.results.summary_page import HEIGHT, WIDTH, draw_page
+from dicom_node.results.paper import HEIGHT, WIDTH
+from dicom_node.results.summary_page import draw_page
 from dicom_node.results.suspicion import is_suspicious
 
 FRAME = s.reference(s.header())
@@ -36,7 +37,7 @@ DATED = ScannerReport("1.2", date(2026, 1, 2), last_menstrual_period=date(2025, 
 def words(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float, int]]:
     """Collect what is written: text, x, y, font size."""
     written: list[tuple[str, float, float, int]] = []
-    for module in (summary_page, growth_chart):
+    for module in (paper, growth_chart):
         real = module.write
 
         def write(picture, at, text, colour, font_px, *, rimmed=True, real=real):
@@ -48,7 +49,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float, int]
 
 
 def page(*findings: Finding, **changes: object) -> StudyAnalysis:
-    analysis = s.analysis(findings or s.findings(FRAME), algorithms=DETECTOR, **changes)
+    analysis = s.analysis(findings or s.findings(FRAME), **({"algorithms": DETECTOR} | changes))
     frame = Frame(FRAME, s.picture(), Calibration((Region(0, 0, 159, 119, 0.2, 0.2),)))
     picture = draw_page(analysis, 1, [frame])
     assert picture.shape == (HEIGHT, WIDTH, 3)
@@ -122,7 +123,7 @@ def test_a_part_that_is_not_normal_is_an_answer(words, value: Concept, *, suspic
     page(*s.findings(FRAME), part)
     assert is_suspicious(part) is suspicious
     assert (f"{ABNORMAL.meaning} nasal bone 10 %" in said(words)) is suspicious
-    assert f", {value.meaning.lower()}" in said(words)
+    assert f"{value.meaning.lower()} 10 %" in said(words)
 
 
 def abnormal(*sites: str) -> list[Finding]:
@@ -143,6 +144,59 @@ def test_an_anomaly_of_the_study_stands_first_and_all_abnormal_parts_with_it(wor
     assert all(f"{site.lower()} 90 %" in text for site in sites)
     assert text.index("Encephalocele") < text.index("thalamus 90 %")
     assert "more, see the report" not in text
+
+
+def category(site: Concept, value: Concept, *shares: tuple[Concept, float]) -> Classification:
+    return Classification("structures", (FRAME,), "category", NORMALITY, value, "x", shares, site=site)
+
+
+def test_a_structure_stands_with_its_class_of_the_frame_where_it_is_least_normal(words) -> None:
+    shares = [((NORMAL, 0.9), (ABNORMAL, 0.1)), ((NORMAL, 0.7), (ABNORMAL, 0.3))]
+    page(*s.findings(FRAME), *(category(s.THALAMI, NORMAL, *given) for given in shares))
+    assert "thalami 87 % normal 70 %" in said(words)
+    assert "nasal bone 61 % no class" in said(words)
+
+
+def test_no_answer_is_lost_that_is_of_no_listed_structure(words) -> None:
+    side, left = Concept("272741003", "SCT", "Laterality"), Concept("7771000", "SCT", "Left")
+    elsewhere = category(Concept("80891009", "SCT", "Heart"), NORMAL, (NORMAL, 0.8), (ABNORMAL, 0.2))
+    graded = Classification("fifth", (FRAME,), "side", side, left, "left", ((left, 0.6),), site=s.THALAMI)
+    page(*s.findings(FRAME), elsewhere, graded)
+    assert "Normal heart 80 %" in said(words)
+    assert "Left thalamus 60 %" in said(words)
+
+
+def test_an_answer_to_each_of_several_frames_says_how_sure_from_the_least_to_the_most(words) -> None:
+    quality, standard = Concept("Q", "99X", "Quality of the plane"), Concept("S", "99X", "Standard plane")
+    each = [
+        Classification("structures", (FRAME,), "quality", quality, standard, "standard", ((standard, share),))
+        for share in (0.962, 0.775, 0.78)
+    ]
+    page(*s.findings(FRAME), *each)
+    assert "Standard plane, 78 to 96 %, 3 frames" in said(words)
+
+
+def test_structures_without_room_are_counted(words) -> None:
+    names = tuple(f"structure {number}" for number in range(30))
+    page(algorithms=[dataclasses.replace(it, detects=names if it.detects else ()) for it in DETECTOR])
+    shown = sum(name in (text for text, *_ in words) for name in names)
+    assert 10 < shown < 30
+    assert f"and {30 - shown} more, see the report" in said(words)
+
+
+#: Where OHIF writes over a page that fills its viewport on a screen of 1280 x 720: the date and the name of the series,
+#: the window, the number of the image, and the buttons of a cine. In pixels of the page.
+WRITTEN_OVER = {"series": (0, 0, 425, 86), "window": (0, 900, 160, 960), "number": (1180, 900, 1280, 960),
+                "cine": (515, 46, 765, 86)}  # fmt: skip
+
+
+def test_viewers_write_over_nothing_that_matters(words) -> None:
+    page(*s.findings(FRAME), *s.anomaly(FRAME), scanner_report=DATED)
+    assert "AI summary of the study" in said(words)
+    for text, x, y, font_px in words:
+        right, bottom = x + width_of(text, font_px), y + font_px
+        for what, box in WRITTEN_OVER.items():
+            assert min(right, box[2]) <= max(x, box[0]) or min(bottom, box[3]) <= max(y, box[1]), (text, what)
 
 
 def test_answers_without_room_are_counted_in_colour(words, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -125,13 +125,14 @@ def test_a_study_has_one_answer_over_all_its_frames(task: Anomalies) -> None:
         *image(1, 0.02, 0.0, 0.96, 0.01, 0.01),
         *image(2, 0.05, 0.0, 0.93, 0.02, 0.0),
         *image(3, 0.5, 0.4, 0, 0.1, 0),
+        *image(4, 0.9, 0.0, 0.1, 0, 0),
     ]
     answer, *maps = task.conclude(found, [frame(2).reference])
     assert isinstance(answer, Classification)
     assert answer.value_name == "encephalocele"
-    assert [reference.sop_instance_uid for reference in answer.frames] == ["1.1", "1.2", "1.3"]
+    assert [reference.sop_instance_uid for reference in answer.frames] == ["1.1", "1.2", "1.3", "1.4"]
     assert sum(share for _, share in answer.probabilities) == pytest.approx(1.0)
-    # The third frame's map is of another anomaly, and explains nothing here.
+    # The third frame's map is of another anomaly, and explains nothing here; the fourth frame looks normal.
     assert [(one.frame.sop_instance_uid, one.value_name) for one in maps if isinstance(one, HeatMap)] == [
         ("1.1", "encephalocele"),
         ("1.2", "encephalocele"),
