@@ -288,9 +288,9 @@ WRONG: tuple[Wrong, ...] = (
 def test_others_are_served_and_nothing_stays(
     node: ReceiverProcess, do_wrong: Wrong, record_property: Callable[[str, object], None]
 ) -> None:
-    wait_until(lambda: node.connections() == 0, what="a quiet receiver")
+    wait_until(lambda: node.connections() == 0, 60, "a quiet receiver")
     normal_s = [serve(node) for _ in range(3)]
-    wait_until(lambda: node.connections() == 0, what="a quiet receiver")
+    wait_until(lambda: node.connections() == 0, 60, "a quiet receiver")
     threads, files = node.threads(), node.other_files()
     node.forget_peak()
     before = node.rss_mib()
@@ -302,8 +302,8 @@ def test_others_are_served_and_nothing_stays(
         assert peak - before < MEMORY_MIB
         # The receiver ends what the scanner does not.
         wait_until(lambda: node.connections() == 0, NETWORK_S + 30, "the end of every connection")
-    wait_until(lambda: node.open_associations() == 0, what="the end of every association in the log")
-    wait_until(lambda: node.threads() <= threads, what="the end of every thread")
+    wait_until(lambda: node.open_associations() == 0, 60, "the end of every association in the log")
+    wait_until(lambda: node.threads() <= threads, 60, "the end of every thread")
     assert node.other_files() == files
     assert node.half_files() == 0
     take_every_slot(node)
@@ -320,7 +320,7 @@ def take_every_slot(node: ReceiverProcess) -> None:
     with ExitStack() as stack:
         for number in range(MAX_ASSOCIATIONS):
             associated(node, stack, "BAD" if number % 2 else "SCANNER")
-    wait_until(lambda: node.connections() == 0, what="the end of every connection")
+    wait_until(lambda: node.connections() == 0, 60, "the end of every connection")
 
 
 def test_a_scanner_on_a_slow_line_is_waited_for(node: ReceiverProcess) -> None:
