@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import shutil
@@ -11,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # synthetic, fake_pacs and their
 POSTGRESQL = Path("/usr/lib/postgresql/15/bin")
 ORTHANC = "/usr/sbin/Orthanc"
 ORTHANC_PLUGINS = Path("/usr/share/orthanc/plugins")
-_numbers = itertools.count()
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -104,7 +103,7 @@ def postgresql_url(postgresql_server: str) -> str:
 
 def new_database(server: str) -> str:
     """Create an empty database on a server; gives its URL."""
-    name = f"node_{next(_numbers)}"
+    name = f"node_{uuid.uuid4().hex}"
     with psycopg.connect(server.replace("+psycopg", ""), autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     return server.removesuffix("postgres") + name

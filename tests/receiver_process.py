@@ -16,7 +16,7 @@ from sqlalchemy import func, select
 
 from dicom_node.store.tables import AssociationRow
 
-ACSE_S, DIMSE_S, NETWORK_S = 1.5, 1.5, 1.5  # what a receiver waits, short enough for tests
+ACSE_S, DIMSE_S, NETWORK_S = 2.0, 2.0, 3.0  # what a receiver waits, short enough for tests
 MAX_ASSOCIATIONS = 10
 
 

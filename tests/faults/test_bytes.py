@@ -93,7 +93,7 @@ class Caller:
     def send(self, command: bytes, data_set: bytes) -> int | None:
         """Send a message on the first context; gives the Status, or None when the receiver ended the association."""
         if self._wire is None:
-            wait_until(self._is_associated, what="the end of the association before")
+            wait_until(self._is_associated, 60, "the end of the association before")
             assert self._wire is not None
         try:
             self._wire.sendall(p_data(3, command) + p_data(2, data_set))

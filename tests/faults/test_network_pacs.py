@@ -65,7 +65,7 @@ def test_a_pacs_that_was_down_for_the_whole_run_gets_everything_once_when_it_is_
     pacs = FakePacs(port=free_port())
     node = start(pacs, url=database_url)
     answers = dict(node.answer() for _ in range(3))
-    wait_until(lambda: all(row.attempts > 2 for row in node.deliveries()), what="some attempts in vain")
+    wait_until(lambda: all(row.attempts > 2 for row in node.deliveries()), 60, "some attempts in vain")
     assert {row.state for row in node.deliveries()} == {"pending"}
     with pacs:
         for study in answers:
@@ -81,7 +81,7 @@ def test_each_status_ends_as_it_must(start: Start, pacs: FakePacs, said: int, en
     pacs.statuses = [said]
     node = start(pacs)
     study, (uid,) = node.answer(1)
-    (result,) = node.wait_for(study, ends)["results"]
+    (result,) = node.wait_for(study, ends, 60)["results"]
     assert pacs.received == [uid] * sent
     assert (result["error"] is None) == (ends == "committed")
 
@@ -90,7 +90,7 @@ def test_a_pacs_that_takes_no_context_is_a_dead_letter_with_its_reason(start: St
     with FakePacs(only_classes=["1.2.840.10008.5.1.4.1.1.7"]) as pacs:
         node = start(pacs)
         study, _ = node.answer(1)
-        (result,) = node.wait_for(study, "failed")["results"]
+        (result,) = node.wait_for(study, "failed", 60)["results"]
     assert "accepted none of the proposed presentation contexts" in result["error"]
 
 
@@ -128,7 +128,7 @@ def test_a_line_that_breaks_in_mid_object_is_made_good(start: Start, pacs: FakeP
     with Proxy(pacs.port, cut_after=600) as line:  # after the association, within the first object
         node = start(pacs, line)
         study, uids = node.answer(3)
-        wait_until(lambda: all(row.attempts > 1 for row in node.deliveries()), what="attempts in vain")
+        wait_until(lambda: all(row.attempts > 1 for row in node.deliveries()), 60, "attempts in vain")
         assert not pacs.held
         line.cut_after = None
         node.wait_for(study, "committed", 60)
@@ -166,7 +166,7 @@ def test_a_report_of_an_unknown_transaction_or_of_unknown_instances_changes_noth
     pacs.commits = "never"
     node = start(pacs, url=database_url, commitment_answer=timedelta(seconds=60))
     study, uids = node.answer(1)
-    wait_until(lambda: pacs.transactions, what="the request")
+    wait_until(lambda: pacs.transactions, 60, "the request")
     mine, foreign = SopReference(SR, uids[0]), SopReference(SR, "1.2.3.4.5")
     asked = str(pacs.transactions[0].TransactionUID)
     report(node, pacs, CommitmentReport("2.25.999", (mine,), ()))
@@ -174,7 +174,7 @@ def test_a_report_of_an_unknown_transaction_or_of_unknown_instances_changes_noth
     assert node.study(study)["state"] == "delivered"
     assert [row.state for row in node.transactions()] == ["requested"]
     report(node, pacs, CommitmentReport(asked, (mine, foreign), ()))
-    node.wait_for(study, "committed")
+    node.wait_for(study, "committed", 60)
     assert pacs.received == uids
 
 
@@ -182,11 +182,11 @@ def test_a_failed_commitment_and_then_a_late_success_of_it_count_once(start: Sta
     pacs.commits = "never"
     node = start(pacs, commitment_answer=timedelta(seconds=60))
     study, uids = node.answer(1)
-    wait_until(lambda: pacs.transactions, what="the request")
+    wait_until(lambda: pacs.transactions, 60, "the request")
     mine, asked = SopReference(SR, uids[0]), str(pacs.transactions[0].TransactionUID)
     pacs.commits = "new association"
     report(node, pacs, CommitmentReport(asked, (), ((mine, 0x0213),)))
-    node.wait_for(study, "committed")  # it was sent again, and asked for again
+    node.wait_for(study, "committed", 60)  # it was sent again, and asked for again
     report(node, pacs, CommitmentReport(asked, (mine,), ()))
     report(node, pacs, CommitmentReport(asked, (), ((mine, 0x0213),)))
     assert node.study(study)["state"] == "committed"

@@ -1,8 +1,8 @@
 """A scanner that misbehaves harms itself at most: others are served as ever, and nothing of it stays.
 
 Each misbehaviour is done to a receiver in a process of its own. While it lasts another scanner is served, within a
-second of what it takes on the quiet receiver. When it is over, the connections, threads, files, log entries and
-association slots are those of before, and the memory was bounded all the while.
+second of what it takes on the quiet receiver before and after. When it is over, the connections, threads, files, log
+entries and association slots are those of before, and the memory was bounded all the while.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ VERIFICATION = ("1.2.840.10008.1.1", ImplicitVRLittleEndian)
 ECHO = b"".join(
     struct.pack("<HHLH", 0, tag, 2, value) for tag, value in ((0x0100, 0x30), (0x0110, 1), (0x0800, 0x0101))
 )
-RELEASE = struct.pack(">BBL4x", 5, 0, 4)
 ABORT = struct.pack(">BBL4x", 7, 0, 4)
-ACCEPTED, REJECTED, MESSAGE, RELEASED, ABORTED = 2, 3, 4, 6, 7
+ACCEPTED, REJECTED, MESSAGE, ABORTED = 2, 3, 4, 7
 MEMORY_MIB = 100  # the buffers of MAX_ASSOCIATIONS + SPARE_CONNECTIONS are 37 of them
 _numbers = itertools.count(1)
+IMAGE = encode(synthetic.image(SOPInstanceUID="1.2.3.4"), False, True) or b""
 
 
 @pytest.fixture(scope="module")
@@ -60,12 +60,6 @@ def node(tmp_path_factory: pytest.TempPathFactory, certificate: tuple[Path, Path
         yield node
 
 
-@pytest.fixture(scope="module")
-def normal_s(node: ReceiverProcess) -> float:
-    """Measure how long a scanner is served while nothing else happens: the slowest of five."""
-    return max(serve(node) for _ in range(5))
-
-
 def serve(node: ReceiverProcess) -> float:
     """Let a scanner that behaves ask for an echo and store an image; gives the seconds that it took."""
     ds = synthetic.image(number=next(_numbers))
@@ -84,7 +78,7 @@ Wrong = Callable[[ReceiverProcess, ExitStack], None]
 
 
 def connect(node: ReceiverProcess, stack: ExitStack, port: int | None = None) -> socket.socket:
-    wire = stack.enter_context(socket.create_connection(("127.0.0.1", port or node.port), timeout=20))
+    wire = stack.enter_context(socket.create_connection(("127.0.0.1", port or node.port), timeout=60))
     wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return wire
 
@@ -109,15 +103,9 @@ def answer(wire: socket.socket) -> int | None:
     return head[0]
 
 
-def image_bytes() -> bytes:
-    encoded = encode(synthetic.image(SOPInstanceUID="1.2.3.4"), False, True)
-    assert encoded is not None
-    return encoded
-
-
 def begin_image(wire: socket.socket) -> None:
     """Send the request and the first kilobyte of an image."""
-    wire.sendall(p_data(3, store_command("1.2.3.4")) + p_data(0, image_bytes()[:1000]))
+    wire.sendall(p_data(3, store_command("1.2.3.4")) + p_data(0, IMAGE[:1000]))
 
 
 def aborts(node: ReceiverProcess, stack: ExitStack) -> None:
@@ -178,9 +166,9 @@ def opens_500_connections(node: ReceiverProcess, stack: ExitStack) -> None:
         connect(node, stack)
 
 
-def asks_for_500_associations(node: ReceiverProcess, stack: ExitStack) -> None:
+def asks_for_100_associations(node: ReceiverProcess, stack: ExitStack) -> None:
     wires = []
-    for _ in range(500):
+    for _ in range(100):  # each refusal is a row in the log
         wires.append(connect(node, stack))
         with contextlib.suppress(ConnectionError):
             wires[-1].sendall(association_request(US, calling="BAD"))
@@ -231,16 +219,17 @@ def states_4_gb(node: ReceiverProcess, stack: ExitStack) -> None:
     for _ in range(100):
         wire.sendall(bytes(MIB))
     wire = associated(node, stack)  # an element in a whole data set: kept, and set aside
-    data_set = bytearray(image_bytes())
+    data_set = bytearray(IMAGE)
     data_set[data_set.index(b"\x08\x00\x60\x00CS") :] = b"\x08\x00\x60\x00UT\0\0\xff\xff\xff\xf0" + bytes(5000)
     wire.sendall(p_data(3, store_command("1.2.3.5")) + p_data(2, bytes(data_set)))
     assert answer(wire) == MESSAGE
 
 
 def sends_pdus_of_16_mb(node: ReceiverProcess, stack: ExitStack) -> None:
+    beginning, rest = p_data(0, IMAGE + bytes(16 * MIB)), p_data(0, bytes(16 * MIB)) + p_data(2, bytes(16 * MIB))
     wire = associated(node, stack)
-    wire.sendall(p_data(3, store_command("1.2.3.6")) + p_data(0, image_bytes() + bytes(16 * MIB)))
-    wire.sendall(p_data(0, bytes(16 * MIB)) + p_data(2, bytes(16 * MIB)))
+    wire.sendall(p_data(3, store_command("1.2.3.6")) + beginning)
+    wire.sendall(rest)
     assert answer(wire) == MESSAGE
 
 
@@ -283,7 +272,7 @@ WRONG: tuple[Wrong, ...] = (
     sends_garbage_before_the_association,
     sends_garbage_in_the_association,
     opens_500_connections,
-    asks_for_500_associations,
+    asks_for_100_associations,
     says_nothing_after_the_tls_hello,
     offers_128_contexts,
     offers_4000_contexts,
@@ -297,9 +286,11 @@ WRONG: tuple[Wrong, ...] = (
 
 @pytest.mark.parametrize("do_wrong", WRONG, ids=lambda wrong: wrong.__name__)
 def test_others_are_served_and_nothing_stays(
-    node: ReceiverProcess, normal_s: float, do_wrong: Wrong, record_property: Callable[[str, object], None]
+    node: ReceiverProcess, do_wrong: Wrong, record_property: Callable[[str, object], None]
 ) -> None:
-    wait_until(lambda: node.connections() == 0, what="a quiet receiver")
+    wait_until(lambda: node.connections() == 0, 60, "a quiet receiver")
+    normal_s = [serve(node) for _ in range(3)]
+    wait_until(lambda: node.connections() == 0, 60, "a quiet receiver")
     threads, files = node.threads(), node.other_files()
     node.forget_peak()
     before = node.rss_mib()
@@ -308,35 +299,36 @@ def test_others_are_served_and_nothing_stays(
         # The best of three: the machine of a test may be busy with something else for a second.
         took_s = min(serve(node) for _ in range(3))
         peak = node.peak_mib()
-        record_property("normal_s", f"{normal_s:.2f}")
-        record_property("took_s", f"{took_s:.2f}")
-        record_property("memory_mib", f"{peak - before:.0f}")
-        assert took_s < normal_s + 1
         assert peak - before < MEMORY_MIB
         # The receiver ends what the scanner does not.
         wait_until(lambda: node.connections() == 0, NETWORK_S + 30, "the end of every connection")
-    wait_until(lambda: node.open_associations() == 0, what="the end of every association in the log")
-    wait_until(lambda: node.threads() <= threads, what="the end of every thread")
+    wait_until(lambda: node.open_associations() == 0, 60, "the end of every association in the log")
+    wait_until(lambda: node.threads() <= threads, 60, "the end of every thread")
     assert node.other_files() == files
     assert node.half_files() == 0
     take_every_slot(node)
+    # Quiet again: the machine of a test may have become slower meanwhile.
+    normal_s += [serve(node) for _ in range(3)]
+    record_property("normal_s", f"{max(normal_s):.2f}")
+    record_property("took_s", f"{took_s:.2f}")
+    record_property("memory_mib", f"{peak - before:.0f}")
+    assert took_s < max(normal_s) + 1
 
 
 def take_every_slot(node: ReceiverProcess) -> None:
     """Have all associations that the receiver grants at once; one caller alone does not get them."""
     with ExitStack() as stack:
-        wires = [associated(node, stack, "BAD" if number % 2 else "SCANNER") for number in range(MAX_ASSOCIATIONS)]
-        for wire in wires:
-            wire.sendall(RELEASE)
-            assert answer(wire) == RELEASED
+        for number in range(MAX_ASSOCIATIONS):
+            associated(node, stack, "BAD" if number % 2 else "SCANNER")
+    wait_until(lambda: node.connections() == 0, 60, "the end of every connection")
 
 
 def test_a_scanner_on_a_slow_line_is_waited_for(node: ReceiverProcess) -> None:
     """Take an image over 1 KB/s: longer than the receiver waits for the next byte, or anything else."""
-    image = image_bytes()[:400]  # up to its series, and a little of the rest
+    image = IMAGE[:400]  # up to its series, and a little of the rest
     with Proxy(node.port, bytes_per_s=1000) as line, ExitStack() as stack:
         wire = connect(node, stack, line.port)
-        wire.sendall(association_request(US) + p_data(3, store_command("1.2.3.7")) + p_data(2, image + bytes(3000)))
+        wire.sendall(association_request(US) + p_data(3, store_command("1.2.3.7")) + p_data(2, image + bytes(6000)))
         begun = time.monotonic()
         assert (answer(wire), answer(wire)) == (ACCEPTED, MESSAGE)
         assert time.monotonic() - begun > 2 * DIMSE_S
