@@ -58,6 +58,8 @@ window.config = {
           if (!measurement.coords.length) measurement.coords = [{}];
           // They name a finding site by its code: "363698007: Thalamus".
           for (const line of measurement.labels) if (line.label === "363698007") line.label = "Finding site";
+          // They show a probability without the class that it is of: three numbers that say nothing. The report has both.
+          measurement.labels = measurement.labels.filter((line) => line.label !== "Probability");
           placeWords(measurement);
           return measurement;
         },

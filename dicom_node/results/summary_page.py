@@ -56,7 +56,7 @@ def draw_page(analysis: StudyAnalysis, images: int, key_frames: Sequence[Frame])
 
 def _heading(page: Paper, analysis: StudyAnalysis, images: int) -> None:
     """Write what the page is, clear of where viewers write: the left corners, and a cine's buttons in the middle."""
-    page.ink((_INWARD, 14), "AI summary of the study", WHITE, LARGE)
+    page.ink((_INWARD, 8), "AI summary of the study", WHITE, LARGE)
     seen = f"{images} images" if images != 1 else "1 image"
     when = f"version {analysis.version}, {analysis.analysed_at:%Y-%m-%d %H:%M} UTC"
     page.ink_up_to((WIDTH - MARGIN, 20), f"preliminary, not seen by a reader; {seen}, {when}", GREY, SMALL)

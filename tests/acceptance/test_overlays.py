@@ -22,7 +22,7 @@ from dicom_node.results.paper import LIST, SMALL, WHITE
 from dicom_node.simulator import sagittal_head, surroundings
 from dicom_node.simulator.studies import demo_studies
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 Grey = npt.NDArray[np.uint8]
 SEED = 1

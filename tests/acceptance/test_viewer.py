@@ -16,20 +16,17 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-import synthetic as s
 from conftest import Orthanc, listens
 from PIL import Image
 from pydicom import Dataset
 from running import done, environment, items_of, new_study, study_uid_of
 from viewer import Page, Viewer, run_chromium, run_viewer
 
-from dicom_node.domain.result import ResultObject
-from dicom_node.profile import Profile
-from dicom_node.results.build import build_objects
-from dicom_node.results.identity import NodeIdentity
+from dicom_node.simulator.anomalies.examination import examination, generators, take
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # a browser that draws without a graphics card is slow
 
+ENCEPHALOCELE = (0, 3, 6)  #: of the images of the simulated patient
 CAPTURES, CINE, SEG, PR, KO = 903, 905, 904, 906, 907
 
 
@@ -41,36 +38,43 @@ class Answered:
     folder: Path
     objects: tuple[Dataset, ...]
 
+    @property
+    def pictures(self) -> list[Path]:
+        """The captures, in the order of their series."""
+        return sorted(self.folder.glob("*_secondary_capture.dcm"))
+
     def of(self, number: int) -> list[Dataset]:
         return [ds for ds in self.objects if ds.SeriesNumber == number]
 
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Answered]:
-    """Simulate a first and a second trimester and analyse them, with every kind of object."""
+    """Simulate a first and a second trimester and an anomaly, and analyse them, with every kind of object."""
     folder = tmp_path_factory.mktemp("answers")
     done("simulate", "--out", folder / "sources")
     sources = {name: folder / "sources" / name for name in ("1-first-trimester", "2-biometry", "cine")}
     (cine,) = (file for file in sources["1-first-trimester"].glob("*.dcm") if "NumberOfFrames" in pydicom.dcmread(file))
     new_study([cine], sources["cine"], "cine")
+    sources["anomaly"] = encephalocele(folder / "sources")
     done("analyse", *sources.values(), "--out", folder / "results", "--objects", "all")
     found = {}
     for name, source in sources.items():
-        first = min(source.glob("*.dcm"))
-        results = folder / "results" / study_uid_of(first)
-        (results / "key_object.dcm").write_bytes(key_object_of(pydicom.dcmread(first, stop_before_pixels=True)))
-        objects = tuple(pydicom.dcmread(file) for file in sorted(results.glob("*.dcm")))
-        found[name] = Answered(study_uid_of(first), results, objects)
+        uid = study_uid_of(min(source.rglob("*.dcm")))
+        results = folder / "results" / uid
+        found[name] = Answered(uid, results, tuple(map(pydicom.dcmread, sorted(results.glob("*.dcm")))))
     return found
 
 
-def key_object_of(header: Dataset) -> bytes:
-    """Build the key object of an anomaly, which the phantoms of these studies do not have."""
-    suspicion = s.analysis(s.anomaly(s.reference(header)), study_instance_uid=header.StudyInstanceUID)
-    node, only = NodeIdentity("DICOM_NODE"), Profile(objects=("key_object",))
-    (selection,) = build_objects(suspicion, [header], {}, node, profile=only)
-    assert isinstance(selection, ResultObject), selection
-    return selection.part10
+def encephalocele(folder: Path) -> Path:
+    """Write three images of a simulated patient, two of which show the lesion."""
+    patient, images = 8, folder / "images"
+    images.mkdir()
+    for number, shot in enumerate(examination(1, patient)):
+        if number in ENCEPHALOCELE:
+            picture = take(shot, *generators(1, 100 * patient + number))
+            Image.fromarray(picture.pixels).save(images / f"{number}.png")
+    done("simulate", "--from-images", images, "--as", "still", "--one-study", "--out", folder / "anomaly")
+    return folder / "anomaly"
 
 
 @pytest.fixture(scope="module")
@@ -107,8 +111,8 @@ def picture_for_readers(viewer: Viewer, name: str) -> None:
             .convert("RGB")
             .resize((1200, 750), Image.Resampling.LANCZOS)
         )
-        few_colours = shown.quantize(96, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few_colours.save(Path(folder) / f"viewer-{name}.png", optimize=True)
+        coloured = shown.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        coloured.save(Path(folder) / f"viewer-{name}.png", optimize=True)
 
 
 def opened(page: Page, site: str, answer: Answered, sources: int = 2) -> Viewer:
@@ -152,43 +156,36 @@ def assert_regions_shown(viewer: Viewer, expected: dict[str, dict[str, Any]]) ->
 
 
 def test_every_series_of_an_answer_is_listed(page: Page, site: str, answers: dict[str, Answered]) -> None:
-    for name in ("1-first-trimester", "2-biometry"):
+    for name, sources, unseen in (("2-biometry", 2, {PR}), ("anomaly", 1, {PR, KO})):
         answer = answers[name]
-        viewer = opened(page, site, answer)
+        viewer = opened(page, site, answer, sources)
         listed = {(it["number"], it["modality"], it["description"]) for it in viewer.series() if it["number"] > 900}
         assert listed == {(ds.SeriesNumber, ds.Modality, ds.SeriesDescription) for ds in answer.objects}
         hidden = {it["number"] for it in viewer.series() if not it["shown"]}
-        assert hidden == {PR, KO}, "what the page on viewers says is not shown"
+        assert hidden == unseen, "what the page on viewers says is not shown"
         assert not page.said
 
 
+#: The studies with boxes: how many series of images each has, and whether the boxes lie on a frame of a cine.
+WITH_BOXES = {"1-first-trimester": (2, False), "cine": (1, True)}
+
+
+@pytest.mark.parametrize("name", WITH_BOXES)
 def test_boxes_stand_on_their_frames_with_names_that_a_reader_understands(
-    page: Page, site: str, answers: dict[str, Answered]
+    page: Page, site: str, answers: dict[str, Answered], name: str
 ) -> None:
-    answer = answers["1-first-trimester"]
+    answer, (sources, moving) = answers[name], WITH_BOXES[name]
     (report,) = answer.of(901)
     regions = regions_of(report)
     assert {"Thalamus", "Nasal bone"} <= {region["site"] for region in regions.values()}
-    viewer = opened(page, site, answer)
+    assert not moving or min(region["frame"] for region in regions.values()) > 1
+    viewer = opened(page, site, answer, sources)
     viewer.open_series("AI findings")
     assert_regions_shown(viewer, regions)
     assert_drawn_on_first_picture(viewer, regions)
     viewer.press("No")  # do not take them over as own measurements
-    picture_for_readers(viewer, "boxes")
-    assert not page.said
-
-
-def test_boxes_on_a_cine_stand_on_the_frame_that_was_measured(
-    page: Page, site: str, answers: dict[str, Answered]
-) -> None:
-    answer = answers["cine"]
-    (report,) = answer.of(901)
-    regions = regions_of(report)
-    assert min(region["frame"] for region in regions.values()) > 1
-    viewer = opened(page, site, answer, sources=1)
-    viewer.open_series("AI findings")
-    assert_regions_shown(viewer, regions)
-    assert_drawn_on_first_picture(viewer, regions)
+    if not moving:
+        picture_for_readers(viewer, "boxes")
     assert not page.said
 
 
@@ -224,7 +221,7 @@ def test_captures_look_as_the_node_drew_them(page: Page, site: str, answers: dic
     answer = answers["2-biometry"]
     viewer = opened(page, site, answer)
     viewer.open_series("AI summary")
-    for place, file in enumerate(sorted(answer.folder.glob("*_secondary_capture.dcm"))):
+    for place, file in enumerate(answer.pictures):
         viewer.scroll_to(pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID)
         assert_looks_like(viewer, file.with_suffix(".png"))
         if place < 2:
@@ -234,6 +231,20 @@ def test_captures_look_as_the_node_drew_them(page: Page, site: str, answers: dic
     viewer.scroll_to(cine.SOPInstanceUID, 5)
     canvas, _ = viewer.canvas()
     assert np.asarray(Image.open(io.BytesIO(canvas)).convert("L")).std() > 10
+    picture_for_readers(viewer, "cine")
+    assert not page.said
+
+
+def test_the_heat_map_of_an_anomaly_is_a_picture_of_its_own(
+    page: Page, site: str, answers: dict[str, Answered]
+) -> None:
+    answer = answers["anomaly"]
+    viewer = opened(page, site, answer, sources=1)
+    viewer.open_series("AI summary")
+    heat_map, *_ = [file for file in answer.pictures if "heat map" in pydicom.dcmread(file).DerivationDescription]
+    viewer.scroll_to(pydicom.dcmread(heat_map, stop_before_pixels=True).SOPInstanceUID)
+    assert_looks_like(viewer, heat_map.with_suffix(".png"))
+    picture_for_readers(viewer, "heat-map")
     assert not page.said
 
 

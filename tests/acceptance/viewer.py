@@ -100,7 +100,7 @@ class Page:
     _unread: bytes = b""
     _numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
 
-    def call(self, method: str, timeout_s: float = 60, **params: Any) -> dict[str, Any]:
+    def call(self, method: str, timeout_s: float = 180, **params: Any) -> dict[str, Any]:
         """Give a command of the DevTools protocol and wait for its answer."""
         number = next(self._numbers)
         message = {"id": number, "method": method, "params": params}
@@ -122,7 +122,7 @@ class Page:
         assert "exceptionDetails" not in outcome, f"{script}: {outcome['exceptionDetails']}"
         return outcome["result"].get("value")
 
-    def wait_for(self, condition: str, timeout_s: float = 90) -> Any:
+    def wait_for(self, condition: str, timeout_s: float = 240) -> Any:
         """Wait until an expression is true in the page; gives its value."""
         deadline = time.monotonic() + timeout_s
         while not (value := self.run(condition)):
@@ -262,9 +262,13 @@ class Viewer:
         self.page.wait_for(f"({VIEWPORT})?.getCurrentImageId?.()?.endsWith({where}) && {DRAWN}")
 
     def scroll_to(self, sop_instance_uid: str, frame_number: int = 1) -> None:
-        """Scroll the stack to a frame."""
+        """Scroll the stack to a frame, and stop there: the viewer plays a cine of its own accord."""
         where = json.dumps(f"/instances/{sop_instance_uid}/frames/{frame_number}")
         place = self.page.wait_for(f"(({VIEWPORT})?.getImageIds?.() ?? []).findIndex((it) => it.endsWith({where})) + 1")
+        self.page.run(
+            "services.cineService.setCine({id: services.viewportGridService.getActiveViewportId(), isPlaying: false}),"
+            f" cornerstoneTools.utilities.cine.stopClip(({VIEWPORT}).element), true"
+        )
         self.page.run(f"({VIEWPORT}).setImageIdIndex({place - 1}).then(() => true)")
         self.wait_for_picture(sop_instance_uid, frame_number)
 

@@ -173,12 +173,22 @@ def test_text_stays_where_it_was_from_frame_to_frame() -> None:
     boxes = crowd(480, 640, 1)
     layout = Layout(colours_of(boxes))
     overlay(frame(480, 640), boxes, layout)
-    before, caption = dict(layout.labels), layout.caption
+    before = dict(layout.labels)
     assert set(before) == {box.name for box in boxes}
     moved = [dataclasses.replace(it, box_xyxy_px=tuple(v + 3 for v in it.box_xyxy_px)) for it in boxes]
     overlay(frame(480, 640), moved, layout)
-    assert layout.caption == caption
     assert sum(before[name] == pytest.approx(layout.labels[name]) for name in before) >= 8
+
+
+def test_the_caption_of_a_cine_stays_where_it_was_when_tissue_comes_below_it() -> None:
+    layout, still, moved = Layout({}), frame(480, 640), frame(480, 640)
+    overlay(still, s.findings(FRAME)[:1], layout)
+    before = layout.caption
+    assert before is not None
+    x0, y0, x1, y1 = map(int, before.box)
+    moved.pixels[y0:y1, x0:x1] = 90
+    overlay(moved, s.findings(FRAME)[:1], layout)
+    assert layout.caption == before
 
 
 def heat_map(*values: tuple[float, ...]) -> HeatMap:
