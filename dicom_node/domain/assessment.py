@@ -15,7 +15,7 @@ class Assessment:
     """Sizes in millimetres and what follows from them.
 
     :ivar age: by dates, from the scanner's report; growth is told against it.
-    :ivar left_out: why a quantity that was measured in millimetres has no size, by its name.
+    :ivar left_out: why a quantity that was measured has no size although others have, by its name.
     """
 
     sizes: Mapping[str, Size]
@@ -37,6 +37,9 @@ def assess(findings: Iterable[Finding], report: ScannerReport | None) -> Assessm
         why = f"the scanner's report speaks of {report.number_of_fetuses} fetuses, and no picture says which it shows"
         measured = [it.name for it in found if isinstance(it, Measurement) and it.unit == "mm"]
         return Assessment({}, age, (), dict.fromkeys(measured, why))
+    for it in found:
+        if sizes and isinstance(it, Measurement) and it.unit != "mm" and it.name not in sizes:
+            left_out.setdefault(it.name, f"measured in pixels only: {it.qualifier or 'no scale'}")
     days = round(age.value) if isinstance(age, Derived) else None
     return Assessment(sizes, age, tuple(derive({name: it.value_mm for name, it in sizes.items()}, days)), left_out)
 
@@ -44,6 +47,4 @@ def assess(findings: Iterable[Finding], report: ScannerReport | None) -> Assessm
 def _age(report: ScannerReport | None) -> Derivation:
     if report is None:
         return age_by_dates(None, None)
-    return age_by_dates(
-        report.examined_on, report.last_menstrual_period, report.expected_delivery, report.age_by_dates_days
-    )
+    return age_by_dates(report.examined_on, report.first_day, report.expected_delivery, report.age_by_dates_days)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
-from datetime import date
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
 from statistics import fmean
 
+from dicom_node.domain.biometry import PREGNANCY_DAYS
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Measurement
+
+PREGNANCY = timedelta(days=PREGNANCY_DAYS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class ScannerReport:
     :ivar examined_on: the day to which the dates are related.
     :ivar fetuses: their names, in the order of the report; empty where it names none.
     :ivar number_of_fetuses: at least one.
+    :ivar expected_delivery: as the clinic has settled it; ``expected_delivery_by_lmp`` follows from the period alone.
     :ivar age_by_dates_days: the age by the last menstrual period, where the report states it itself.
     """
 
@@ -54,12 +58,19 @@ class ScannerReport:
     number_of_fetuses: int = 1
     last_menstrual_period: date | None = None
     expected_delivery: date | None = None
+    expected_delivery_by_lmp: date | None = None
     age_by_dates_days: float | None = None
 
     @property
     def has_dates(self) -> bool:
         """Tell whether it says anything that an age by dates follows from."""
-        return bool(self.last_menstrual_period or self.expected_delivery or self.age_by_dates_days)
+        return any((self.first_day, self.expected_delivery, self.age_by_dates_days))
+
+    @property
+    def first_day(self) -> date | None:
+        """Give the first day of the last menstrual period, where only the delivery by it is told from that."""
+        by_lmp = self.expected_delivery_by_lmp
+        return self.last_menstrual_period or (by_lmp - PREGNANCY if by_lmp else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +82,38 @@ class Difference:
     percent: float
 
 
-def newest(reports: Iterable[ScannerReport]) -> ScannerReport | None:
-    """Choose the last of several reports: a scanner sends a new one after each change, and each is complete."""
-    return max(reports, key=lambda report: (report.written, report.sop_instance_uid), default=None)
+def together(reports: Iterable[ScannerReport]) -> ScannerReport | None:
+    """Put several reports of a study together.
+
+    A scanner sends a new one after each change, and each is complete: the last one counts. But some send one for each
+    fetus, so a report is not forgotten that is about a fetus which no later one names.
+    """
+    in_turn = sorted(reports, key=lambda it: (it.written, it.sop_instance_uid), reverse=True)
+    if not in_turn:
+        return None
+    latest, *earlier = in_turn
+    for report in earlier:
+        others = [name for name in report.fetuses if name not in latest.fetuses]
+        if latest.fetuses and others:
+            latest = _with_fetuses(latest, report, others)
+    return latest
+
+
+def _with_fetuses(latest: ScannerReport, earlier: ScannerReport, names: list[str]) -> ScannerReport:
+    """Add what an earlier report says of some fetuses, and its dates where the later one has none."""
+    fetuses = (*latest.fetuses, *names)
+    dated = latest if latest.has_dates else earlier
+    return replace(
+        latest,
+        fetuses=fetuses,
+        number_of_fetuses=max(latest.number_of_fetuses, earlier.number_of_fetuses, len(fetuses)),
+        sizes=(*latest.sizes, *(size for size in earlier.sizes if size.fetus in names)),
+        examined_on=dated.examined_on,
+        last_menstrual_period=dated.last_menstrual_period,
+        expected_delivery=dated.expected_delivery,
+        expected_delivery_by_lmp=dated.expected_delivery_by_lmp,
+        age_by_dates_days=dated.age_by_dates_days,
+    )
 
 
 def manual_sizes(readings: Iterable[Reading]) -> tuple[ManualSize, ...]:

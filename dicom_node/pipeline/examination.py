@@ -21,7 +21,7 @@ from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE, SeenFrame, choose_key_frames
 from dicom_node.domain.patient import of_another
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed
-from dicom_node.domain.scanner_report import ScannerReport, newest
+from dicom_node.domain.scanner_report import ScannerReport, together
 from dicom_node.errors import BadInput, ModelError, NoPixelData, UndecodableFrame
 from dicom_node.imaging.decode import read_report
 from dicom_node.imaging.frames import (
@@ -153,7 +153,7 @@ class Examiner:
             tuple(not_analysed),
             tuple(sampling),
             tuple(key_frames),
-            newest(reports),
+            together(reports),
         )
 
     def _look_at(self, instance: Instance, max_frames: int, not_analysed: list[NotAnalysed]) -> list[SeenFrame]:

@@ -236,6 +236,8 @@ def _dates(assessment: Assessment, report: ScannerReport | None) -> list[DateCon
         name, day = codes.EXPECTED_DELIVERY, report.expected_delivery
     elif report.last_menstrual_period is not None:
         name, day = codes.LAST_MENSTRUAL_PERIOD, report.last_menstrual_period
+    elif report.expected_delivery_by_lmp is not None:
+        name, day = codes.EXPECTED_DELIVERY_BY_LMP, report.expected_delivery_by_lmp
     else:
         return []
     return [DateContentItem(coded(name), day, RelationshipTypeValues.CONTAINS)]

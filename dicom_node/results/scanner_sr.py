@@ -87,7 +87,8 @@ def _read(ds: Dataset) -> ScannerReport:
         fetuses=fetuses,
         number_of_fetuses=max(1, _number_of_fetuses(items), _named_in_one_way(items, fetuses)),
         last_menstrual_period=_date(items, codes.LAST_MENSTRUAL_PERIOD),
-        expected_delivery=_date(items, codes.EXPECTED_DELIVERY) or _date(items, codes.EXPECTED_DELIVERY_BY_LMP),
+        expected_delivery=_date(items, codes.EXPECTED_DELIVERY),
+        expected_delivery_by_lmp=_date(items, codes.EXPECTED_DELIVERY_BY_LMP),
         age_by_dates_days=next((days for it in items if (days := _value(it.item, AGE_BY_LMP, _DAYS))), None),
     )
 

@@ -17,7 +17,7 @@ from dicom_node.domain.scanner_report import (
     ScannerReport,
     differences,
     manual_sizes,
-    newest,
+    together,
 )
 from dicom_node.domain.summary import summarise
 
@@ -69,8 +69,31 @@ def test_the_summary_says_it_too() -> None:
 
 def test_the_last_of_several_reports_counts() -> None:
     reports = [ScannerReport("1.9", written="20260102103000"), ScannerReport("1.1", written="20260102111500")]
-    assert newest(reports) is reports[1]
-    assert newest([]) is None
+    assert together(reports) is reports[1]
+    assert together([]) is None
+
+
+def test_a_report_for_each_fetus_makes_two_fetuses_of_whom_nobody_has_the_sizes() -> None:
+    of_a = ScannerReport(
+        "1.8", ON, "20260102103000", (ManualSize(HC, "A", 148.0),), ("A",), last_menstrual_period=date(2025, 9, 1)
+    )
+    older_of_b = ScannerReport("1.7", ON, "20260102102000", (ManualSize(HC, "B", 120.0),), ("B",))
+    of_b = ScannerReport("1.9", ON, "20260102103500", (ManualSize(HC, "B", 159.0),), ("B",))
+    both = together([of_a, of_b, older_of_b])
+    assert both is not None
+    assert (both.fetuses, both.number_of_fetuses) == (("B", "A"), 2)
+    assert [(size.fetus, size.value_mm) for size in both.sizes] == [("B", 159.0), ("A", 148.0)]
+    assert both.last_menstrual_period == date(2025, 9, 1)
+    assert assess(s.sizes(FRAME, HC=150.0), both).sizes == {}
+
+
+def test_a_quantity_in_pixels_beside_others_in_millimetres_is_said_to_be_left_out() -> None:
+    (abdomen,) = s.sizes(FRAME, AC=170.0)
+    in_pixels = dataclasses.replace(abdomen, unit="{pixels}", qualifier="the image has no calibrated ultrasound region")
+    it = assess([*s.sizes(FRAME, HC=200.0), in_pixels], None)
+    assert it.left_out == {"AC": "measured in pixels only: the image has no calibrated ultrasound region"}
+    assert assess([in_pixels], None).left_out == {}
+    assert assess([in_pixels, *s.sizes(FRAME, AC=170.0)], None).left_out == {}
 
 
 @pytest.mark.parametrize(
@@ -79,6 +102,7 @@ def test_the_last_of_several_reports_counts() -> None:
         (ScannerReport("1", ON, last_menstrual_period=date(2025, 6, 20)), 196),
         (ScannerReport("1", ON, expected_delivery=date(2026, 3, 27)), 196),
         (ScannerReport("1", ON, last_menstrual_period=date(2025, 6, 20), expected_delivery=date(2026, 4, 3)), 189),
+        (ScannerReport("1", ON, expected_delivery_by_lmp=date(2026, 3, 27)), 196),
         (ScannerReport("1", None, last_menstrual_period=date(2025, 6, 20), age_by_dates_days=190), 190),
     ],
 )

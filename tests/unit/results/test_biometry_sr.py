@@ -186,6 +186,14 @@ def test_an_age_by_the_day_of_delivery_is_not_called_one_by_the_last_period() ->
     assert equation(fetus_summary(ds), "18185-9") == "by the expected day of delivery (EDD)"
 
 
+def test_a_day_of_delivery_by_the_last_period_stays_one() -> None:
+    told = ScannerReport("1.2.3", ON, expected_delivery_by_lmp=date(2026, 3, 27))
+    ds = report(s.sizes(FRAME), scanner_report=told)
+    assert numbers(fetus_summary(ds))["11885-1"] == (196, "d")
+    (day,) = [it for it in section(ds, codes.SUMMARY).ContentSequence if it.ValueType == "DATE"]
+    assert (name_of(day), str(day.Date)) == (codes.EXPECTED_DELIVERY_BY_LMP, "20260327")
+
+
 def test_several_frames_are_all_told_and_their_mean_is_chosen() -> None:
     it = group(report([*s.sizes(FRAME), *s.sizes(THIRD, HC=270.0)]), "HC")
     heads = [item for item in it.ContentSequence if name_of(item) == s.HEAD_CIRCUMFERENCE]

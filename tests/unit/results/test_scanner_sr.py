@@ -128,7 +128,9 @@ def test_dates_and_the_age_that_rests_on_them() -> None:
     report = read(s.date_item(s.LMP, "20250620"), s.date_item(EDD, "20260327"))
     assert (report.last_menstrual_period, report.expected_delivery) == (date(2025, 6, 20), date(2026, 3, 27))
     assert report.examined_on == date(2026, 1, 2)
-    assert read(s.date_item(EDD_BY_LMP, "20260327")).expected_delivery == date(2026, 3, 27)
+    by_lmp = read(s.date_item(EDD_BY_LMP, "20260327"))
+    assert (by_lmp.expected_delivery, by_lmp.expected_delivery_by_lmp) == (None, date(2026, 3, 27))
+    assert by_lmp.first_day == date(2025, 6, 20)
     age = s.number_item(Concept("11885-1", "LN", "Gestational Age by LMP"), 28, "wk")
     assert read(s.content_item("CONTAINER", FETUS_SUMMARY, age)).age_by_dates_days == 196
 
