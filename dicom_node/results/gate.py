@@ -18,11 +18,10 @@ from pydicom.uid import UID
 
 from dicom_node.domain.identifiers import uid_fault
 from dicom_node.errors import NonConformantObject
-from dicom_node.profile import ObjectKind
-from dicom_node.results import annotation_rules, codes, picture_rules, tid_5000
-from dicom_node.results.content_tree import children, code_of, content, is_named, items, meaning, unit_of, value_of
+from dicom_node.profile import SR_CLASSES, ObjectKind
+from dicom_node.results import annotation_rules, codes, picture_rules, tid_1500, tid_5000
+from dicom_node.results.content_tree import code_of, content, items, meaning, unit_of
 from dicom_node.results.evidence import INHERITED, needs_frame_numbers, size_px, why_frames_are_wrong
-from dicom_node.results.public_codes import ASKED
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 #: What has rules of its own: each kind of object, and the capture that is drawn from nothing and lies over no frame.
@@ -62,7 +61,6 @@ _TYPE_2_CAPTURE = (*_TYPE_2_COMMON, "SeriesNumber", "InstanceNumber", "PatientOr
 
 _OUR_UIDS = ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID")
 _MAX_SHORT, _MAX_MEANING = 16, 64  # VR SH and LO (PS3.5 6.2)
-_MEANING_NORMAL = {codes.NORMAL.meaning, codes.NO_ABNORMALITY.meaning}
 _REASONS_SHOWN = 5
 
 
@@ -125,6 +123,9 @@ def _is_of_the_patient(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[
     named = {_patient(header) for header in sources.values()}
     if named and _patient(ds) not in named:
         yield "the patient is not the one of the images"
+    for keyword in ("PatientBirthDate", "StudyDate", "AccessionNumber") if sources else ():
+        if str(ds.get(keyword) or "") not in {str(header.get(keyword) or "") for header in sources.values()}:
+            yield f"{keyword} is not that of the images"
 
 
 def _patient(ds: Dataset) -> tuple[str, ...]:
@@ -156,65 +157,14 @@ def _meanings_are_those_of_the_codes(ds: Dataset, _sources: Mapping[str, Dataset
             yield f"{said.scheme} {said.value} does not mean {said.meaning}"
 
 
+def _is_a_report(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    if ds.SOPClassUID not in SR_CLASSES.values() or ds.Modality != "SR" or ds.get("CompletionFlag") != "COMPLETE":
+        yield "the object is no complete structured report"
+
+
 def _never_verified(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     if ds.get("VerificationFlag") != "UNVERIFIED" or ds.get("PreliminaryFlag") != "PRELIMINARY":
         yield "a report of an algorithm must be PRELIMINARY and UNVERIFIED"
-
-
-def _root_is_tid_1500(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check the mandatory rows of TID 1500, 1001, 1004 and 1008."""
-    if not is_named(ds, codes.IMAGING_MEASUREMENT_REPORT) or _templates(ds) != ["1500"]:
-        yield "the root is not TID 1500"
-    mandatory = (codes.LANGUAGE, codes.OBSERVER_TYPE, codes.DEVICE_OBSERVER_UID, codes.PROCEDURE_REPORTED)
-    for concept in (*mandatory, codes.IMAGING_MEASUREMENTS):
-        if not children(ds, concept):
-            yield f"{concept} is missing"
-    if children(ds, codes.SUBJECT_CLASS) and not children(ds, codes.SUBJECT_ID):
-        yield "the fetus has no Subject ID"
-    if not _groups(ds):
-        yield "the report has no measurement group"
-
-
-def _groups_are_of_their_template(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check that a group with a region is of TID 1410, and any other of TID 1501."""
-    for group in _groups(ds):
-        due = ["1410" if any(content(group, "SCOORD")) else "1501"]
-        if _templates(group) != due:
-            yield f"a measurement group is of TID {', '.join(_templates(group)) or 'none'} instead of {due[0]}"
-
-
-def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check that each group can be known again, and that each number says which algorithm gave it."""
-    uids: list[str] = []
-    for group in _groups(ds):
-        tracking = children(group, codes.TRACKING_UID)
-        if not tracking or not children(group, codes.TRACKING_IDENTIFIER):
-            yield "a measurement group has no tracking identifier"
-        uids.extend(str(item.UID) for item in tracking)
-        numbers = [item for item in group.ContentSequence if item.ValueType == "NUM"]
-        if numbers and not (children(group, codes.ALGORITHM_NAME) and children(group, codes.ALGORITHM_VERSION)):
-            yield "a number does not say which algorithm gave it"
-    if len(uids) != len(set(uids)):
-        yield "two measurement groups have the same tracking UID"
-
-
-def _classes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check each classification: every probability says of which class, one class is given, and if that is normal."""
-    for group in _groups(ds):
-        probabilities = children(group, codes.PROBABILITY)
-        classes = {_words(of_class) for it in probabilities for of_class in children(it, codes.FINDING)}
-        if len(classes) != len(probabilities):
-            yield "a probability does not say of which class it is"
-        if probabilities and classes.isdisjoint(_words(it) for it in group.ContentSequence):
-            yield "a group has probabilities, and does not say which class is given"
-        if classes & _MEANING_NORMAL and not children(group, codes.NORMALITY):
-            yield "an answer does not say whether it is normal"
-
-
-def _words(item: Dataset) -> str:
-    """Give the answer of an item: a profile without private codes writes words in their place."""
-    value = value_of(item)
-    return value.meaning if value else str(item.get("TextValue", "")).rpartition(ASKED)[2]
 
 
 def _numbers_have_units(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -269,13 +219,10 @@ _COMMON: tuple[Rule, ...] = (
     *(_uids_are_valid, _is_of_the_study, _is_of_the_patient),
     *(_codes_are_whole, _meanings_are_those_of_the_codes),
 )
-_REPORT: tuple[Rule, ...] = (_present(_TYPE_1_REPORT, _TYPE_2_REPORT), *_COMMON, _never_verified)
+_REPORT: tuple[Rule, ...] = (_present(_TYPE_1_REPORT, _TYPE_2_REPORT), *_COMMON, _is_a_report, _never_verified)
 _MEASURED: tuple[Rule, ...] = (_numbers_have_units, _references_are_in_evidence, _shapes_lie_on_their_frame)
 _RULES: Mapping[Held, tuple[Rule, ...]] = {
-    "findings_sr": (
-        *(*_REPORT, _root_is_tid_1500, _groups_are_of_their_template, _groups_are_tracked, _classes_are_whole),
-        *_MEASURED,
-    ),
+    "findings_sr": (*_REPORT, *tid_1500.RULES, *_MEASURED),
     "biometry_sr": (*_REPORT, *tid_5000.RULES, *_MEASURED),
     "summary_page": (_present(_TYPE_1_PAGE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.PAGE),
     "secondary_capture": (_present(_TYPE_1_CAPTURE, _TYPE_2_CAPTURE), *_COMMON, *picture_rules.CAPTURE),
@@ -304,15 +251,3 @@ def _without_inherited(ds: Dataset) -> Dataset:
     ours = Dataset()
     ours.update({element.tag: element for element in ds if element.keyword not in INHERITED})
     return ours
-
-
-def _groups(ds: Dataset) -> list[Dataset]:
-    return [
-        group
-        for measurements in children(ds, codes.IMAGING_MEASUREMENTS)
-        for group in children(measurements, codes.MEASUREMENT_GROUP)
-    ]
-
-
-def _templates(container: Dataset) -> list[str]:
-    return [str(item.TemplateIdentifier) for item in container.get("ContentTemplateSequence", [])]

@@ -17,7 +17,7 @@ from pydicom import Dataset
 from dicom_node.domain.concept import Concept
 from dicom_node.errors import NonConformantObject
 from dicom_node.results import codes
-from dicom_node.results.content_tree import children, content, value_of
+from dicom_node.results.content_tree import children, content, name_of, value_of
 from dicom_node.results.document import part10
 from dicom_node.results.findings_sr import build_report, subjects_of
 from dicom_node.results.gate import check
@@ -93,6 +93,21 @@ def without_answer(ds: Dataset) -> None:
     group.ContentSequence = [it for it in group.ContentSequence if it.ValueType != "CODE"]
 
 
+def without_fetus(ds: Dataset) -> None:
+    spoiling.drop(ds, codes.SUBJECT_CLASS)
+    spoiling.drop(ds, codes.SUBJECT_ID)
+
+
+def without_findings(ds: Dataset) -> None:
+    for group in spoiling.every(ds, codes.MEASUREMENT_GROUP):
+        told = (codes.FINDING, codes.FINDING_SITE)
+        group.ContentSequence = [it for it in group.ContentSequence if name_of(it) not in told]
+
+
+def put_number(ds: Dataset, concept: Concept, value: str) -> None:
+    spoiling.first(ds, concept).MeasuredValueSequence[0].NumericValue = value
+
+
 def without_units(ds: Dataset) -> None:
     del spoiling.first(ds, codes.CERTAINTY).MeasuredValueSequence[0].MeasurementUnitsCodeSequence
 
@@ -139,6 +154,32 @@ FAULTS = {
     "probabilities without an answer": Fault(without_answer, gate="does not say which class is given"),
     "an anomaly that is neither normal nor abnormal": Fault(
         lambda ds: spoiling.drop(ds, codes.NORMALITY), gate="does not say whether it is normal"
+    ),
+    "a fetus without a name": Fault(
+        lambda ds: setattr(spoiling.first(ds, codes.SUBJECT_ID), "TextValue", " "), gate="no Subject ID"
+    ),
+    "no fetus at all": Fault(without_fetus, gate="stands in the report of the mother"),
+    "an empty tracking uid": Fault(
+        lambda ds: setattr(spoiling.first(ds, codes.TRACKING_UID), "UID", ""), gate="no tracking identifier"
+    ),
+    "no finding": Fault(without_findings, gate="does not say what was found"),
+    "a probability of seven": Fault(lambda ds: put_number(ds, codes.PROBABILITY, "7"), gate="Probability cannot be 7"),
+    "a certainty below nothing": Fault(
+        lambda ds: put_number(ds, codes.CERTAINTY, "-500"), gate="Certainty of Finding cannot be -500"
+    ),
+    "no algorithm family": Fault(
+        lambda ds: spoiling.drop(ds, codes.ALGORITHM_FAMILY), gate="does not say which algorithm"
+    ),
+    "a line of one point": Fault(
+        lambda ds: setattr(shape(ds, "POLYLINE"), "GraphicData", [1.0, 1.0]), gate="fewer than two points"
+    ),
+    "another modality": Fault(lambda ds: setattr(ds, "Modality", "CT"), gate="no complete structured report"),
+    "a partial report": Fault(lambda ds: setattr(ds, "CompletionFlag", "PARTIAL"), gate="no complete structured"),
+    "another birth date": Fault(
+        lambda ds: setattr(ds, "PatientBirthDate", "19000101"), gate="PatientBirthDate is not that"
+    ),
+    "another accession number": Fault(
+        lambda ds: setattr(ds, "AccessionNumber", "X"), gate="AccessionNumber is not that"
     ),
     "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1410"),
 }
