@@ -21,6 +21,7 @@ from dicom_node.results.document import Series, new_object
 from dicom_node.results.evidence import is_picture, number_of_frames
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
+from dicom_node.results.lettering import Colour
 from dicom_node.results.pixels import MOST_RAW_BYTES, put_pixels
 from dicom_node.results.render import Layout, colours_of, overlay
 from dicom_node.results.summary_page import draw_page
@@ -86,9 +87,15 @@ def build_capture(
     ds.DerivationDescription = f"AI {what} {MODEL_NAME} {node.software_version}"
     ds.SourceImageSequence = _sources([reference])
     of_frame = [finding for finding in analysis.findings if reference in frames_of(finding)]
-    picture = heat_overlay(frame, heat_map) if heat_map else overlay(frame, of_frame)
+    picture = heat_overlay(frame, heat_map) if heat_map else overlay(frame, of_frame, Layout(_colours(analysis)))
     put_pixels(ds, [picture], profile.encoding, header)
     return ds
+
+
+def _colours(analysis: StudyAnalysis) -> dict[str, Colour]:
+    """Give what was found anywhere in the study a colour: it has the same one in every picture."""
+    in_cines = [finding for it in analysis.sampling for seen in it.seen for finding in seen.findings]
+    return colours_of([*analysis.findings, *in_cines])
 
 
 def build_cine(
@@ -116,7 +123,7 @@ def build_cine(
     _set_speed(ds, header, numbers)
     raw_bytes = len(numbers) * int(header.Rows) * int(header.Columns) * 3
     encoding = profile.encoding if raw_bytes <= MOST_RAW_BYTES else "jpeg"
-    layout = Layout(colours_of([finding for seen in sampling.seen for finding in seen.findings]))
+    layout = Layout(_colours(analysis))
     found: dict[FrameReference, tuple[Finding, ...]] = {seen.reference: seen.findings for seen in sampling.seen}
     frames = read_frames(sampling.sop_instance_uid, numbers)
     put_pixels(ds, (overlay(frame, found[frame.reference], layout) for frame in frames), encoding, header)

@@ -250,7 +250,7 @@ def _thumbnail(picture: Picture, frame: Frame, findings: Sequence[Finding], box:
     drawn = frame.pixels.copy()
     thick = max(1, round(drawn.shape[1] / (box[2] - box[0])))
     style = Style.of(drawn)
-    draw_shapes(drawn, of_frame, Style(style.font_px * thick, style.line_px * thick), colours_of(of_frame))
+    draw_shapes(drawn, of_frame, Style(style.font_px * thick, style.line_px * thick), colours_of(findings))
     for region in frame.calibration.regions[:1]:
         drawn = drawn[region.y0 : region.y1 + 1, region.x0 : region.x1 + 1]
     scale = min((box[2] - box[0]) / drawn.shape[1], (box[3] - box[1]) / drawn.shape[0])

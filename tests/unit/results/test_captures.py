@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.pixels import pixel_array
 from pydicom.uid import JPEGBaseline8Bit
 
-from dicom_node.domain.finding import Graphic, Segmentation
+from dicom_node.domain.finding import Detection, Graphic, Segmentation
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.key_frames import SeenFrame
 from dicom_node.domain.result import CineSampling, ResultObject, StudyAnalysis
@@ -241,3 +241,26 @@ def test_a_faulty_cine_is_held_back(fault: str, tmp_path: Path) -> None:
     spoil(ds)  # type: ignore[no-untyped-call]
     with pytest.raises(NonConformantObject, match=reason):
         check("cine_capture", s.write(ds, tmp_path / "cine.dcm").read_bytes(), [CINE])
+
+
+def test_a_structure_has_the_same_colour_in_every_picture_of_the_study() -> None:
+    one, other = s.image(number=1), s.image(number=2)
+    (bone,) = [it for it in s.findings(s.reference(one)) if it.name == "nasal bone"]
+    assert isinstance(bone, Detection)
+    taken = [  # whose colours come before that of the bone
+        dataclasses.replace(bone, name=name, box_xyxy_px=(100.0, 80.0, 120.0, 100.0)) for name in "abcdefghi"
+    ]
+    elsewhere = dataclasses.replace(bone, frame=s.reference(other))
+    shown = {
+        s.reference(ds): Frame(s.reference(ds), np.zeros((120, 160, 3), np.uint8), Calibration(reason="none"))
+        for ds in (one, other)
+    }
+    results = build_objects(s.analysis([*taken, bone, elsewhere]), [one, other], shown, NODE)
+    pictures = [
+        pixel_array(pydicom.dcmread(io.BytesIO(it.part10)))
+        for it in results
+        if isinstance(it, ResultObject) and it.kind == "secondary_capture"
+    ][1:]
+    x, y = int(bone.box_xyxy_px[0]), int(bone.box_xyxy_px[1] + bone.box_xyxy_px[3]) // 2
+    first, second = (picture[y, x - 2 : x + 3].max(axis=0).tolist() for picture in pictures)
+    assert first == second != [0, 0, 0]
