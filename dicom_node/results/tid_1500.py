@@ -19,7 +19,6 @@ from dicom_node.results.public_codes import ASKED
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 
 _NORMAL = {codes.NORMAL.meaning, codes.NO_ABNORMALITY.meaning}
-_MATERNAL = {concept.meaning for concept in codes.MATERNAL}
 #: Numbers that are shares: the highest that each can be.
 _AT_MOST = {codes.PROBABILITY: 1.0, codes.CERTAINTY: 100.0, codes.IMAGE_QUALITY_RATING: 100.0}
 _ALGORITHM: tuple[Concept, ...] = (codes.ALGORITHM_FAMILY, codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
@@ -81,16 +80,15 @@ def _words(item: Dataset) -> str:
 
 
 def _the_subject_is_the_one_that_is_spoken_of(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    """Check that a fetus is named (TID 1008), and that a report without one speaks of the mother alone (TID 1006)."""
+    """Check that a fetus is named (TID 1008), and that a report without one has nothing of it (TID 1006)."""
     subjects = [value_of(item) for item in children(ds, codes.SUBJECT_CLASS)]
     if any(subject != codes.FETUS for subject in subjects):
         yield "the subject is somebody else than the fetus"
     if subjects and not any(str(item.get("TextValue", "")).strip() for item in children(ds, codes.SUBJECT_ID)):
         yield "the fetus has no Subject ID"
-    if not subjects:
-        found = [group for group in _groups(ds) if not children(group, codes.RUN_SUMMARY)]
-        if not all(_MATERNAL & {_words(item) for item in group.ContentSequence} for group in found):
-            yield "a finding of the fetus stands in the report of the mother"
+    of_the_fetus = any(content(ds, "SCOORD")) or any(children(group, codes.NORMALITY) for group in _groups(ds))
+    if not subjects and of_the_fetus:
+        yield "a finding of the fetus stands in the report of the mother"
 
 
 def _groups_say_what_was_found(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:

@@ -61,7 +61,8 @@ def test_every_message_is_valid_by_the_schema_and_a_broken_one_is_not(tmp_path: 
         files.append(tmp_path / f"{name}.xml")
         files[-1].write_text(as_xml(message, SOURCE, NOW), encoding="utf-8")
     outcome = subprocess.run([JING, "-c", SCHEMA, *files], capture_output=True, text=True, check=False)
-    assert outcome.stdout + outcome.stderr == ""
+    # Debian's wrapper warns of libraries that jing can do without.
+    assert [line for line in (outcome.stdout + outcome.stderr).splitlines() if not line.startswith("[warning]")] == []
     assert outcome.returncode == 0
 
     good = files[0].read_text(encoding="utf-8")
