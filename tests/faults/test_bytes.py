@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import synthetic as s
 import yaml
+from brain_examiner import EXAMINER
 from conftest import new_database, wait_until
 from hypothesis import given
 from hypothesis import strategies as st
@@ -50,11 +51,9 @@ from dicom_node.dimse.contexts import (
     negotiate,
 )
 from dicom_node.dimse.handlers import CommitmentReport
-from dicom_node.domain.finding import Classification, Finding
-from dicom_node.domain.frame import Frame
 from dicom_node.domain.result import SopReference
 from dicom_node.errors import ConfigError
-from dicom_node.pipeline.examination import Examiner, StoredInstance
+from dicom_node.pipeline.examination import StoredInstance
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what pydicom remarks on damaged values
 
@@ -284,23 +283,6 @@ def test_every_configuration_is_used_or_refused() -> None:
 # In the analysis
 
 
-class Gate:
-    """Calls every frame a brain."""
-
-    name = "planes"
-
-    def accepts(self, frame: Frame) -> bool:
-        return True
-
-    def predict(self, frames: list[Frame]) -> list[Finding]:
-        classes = ((s.BRAIN_TT, 0.9), (s.OTHER, 0.1))
-        return [
-            Classification(self.name, (frame.reference,), "plane", s.IMAGE_VIEW, s.BRAIN_TT, "brain", classes)
-            for frame in frames
-        ]
-
-
-EXAMINER = Examiner({"planes": Gate()}, s.ALGORITHMS, {}, 4)
 PICTURE = s.picture(40, 64)
 SOUND: dict[str, Callable[[], Dataset]] = {
     "explicit": lambda: s.image([PICTURE]),

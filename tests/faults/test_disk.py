@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import synthetic as s
+from brain_examiner import EXAMINER
 from conftest import free_port, wait_until
 from fake_pacs import FakePacs
 from pydicom.uid import ExplicitVRLittleEndian
@@ -21,10 +22,7 @@ from small_disk import KIB, MIB, SmallDisk, database_of
 from sqlalchemy import select
 from world import STUDY, World
 
-from dicom_node.domain.finding import Classification, Finding
-from dicom_node.domain.frame import Frame
 from dicom_node.pipeline.analysis import analyse_study
-from dicom_node.pipeline.examination import Examiner
 from dicom_node.store.part10 import file_meta
 from dicom_node.store.result_files import fault
 from dicom_node.store.spool import Spool, is_intact
@@ -132,25 +130,6 @@ def test_deliveries_wait_for_a_full_disk_and_go_on(tmp_path: Path) -> None:
 
 
 # While it analyses
-
-
-class Gate:
-    """Calls every frame a brain."""
-
-    name = "planes"
-
-    def accepts(self, frame: Frame) -> bool:
-        return True
-
-    def predict(self, frames: list[Frame]) -> list[Finding]:
-        classes = ((s.BRAIN_TT, 0.9), (s.OTHER, 0.1))
-        return [
-            Classification(self.name, (frame.reference,), "plane", s.IMAGE_VIEW, s.BRAIN_TT, "brain", classes)
-            for frame in frames
-        ]
-
-
-EXAMINER = Examiner({"planes": Gate()}, s.ALGORITHMS, {}, 4)
 
 
 @pytest.fixture
