@@ -180,7 +180,7 @@ class Intake:
                     self._audit.refused(request.association_id)
                     return Answer(Status.NOT_AUTHORISED, "a result of this node itself, not taken back")
                 file = part.finish()
-                if len(self._delivering) > 1:
+                if len(self._delivering) > 1 or self._database.is_in_demand:
                     part.flush()  # the database is in demand: hold it for the row only, not while the disk works
                 arrival = _arrival(request, header, fault, file, self._now())
                 # Should this fail, the file stays: the commit may have happened after all. Retention removes what has

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from dicom_node.errors import SpoolFull
+from dicom_node.store.turn import Turn
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 _DISK_FULL = "53100"  # SQLSTATE of PostgreSQL
@@ -22,13 +23,20 @@ SECRET_WORDS = ("password", "secret", "token")
 class Database:
     """The node's database. ``read`` never blocks a writer; ``write`` commits at its end or rolls back whole.
 
-    On SQLite a writer takes its lock at once (``BEGIN IMMEDIATE``), so it waits its turn instead of failing half-way.
+    On SQLite a writer waits its turn and takes the lock at once (``BEGIN IMMEDIATE``) instead of failing half-way.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.engine = _create_engine(url)
         self._writing = self.engine.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        file = self.engine.url.database if self.engine.dialect.name == "sqlite" else None
+        self._turn = Turn(Path(file).parent) if file else None
+
+    @property
+    def is_in_demand(self) -> bool:
+        """Tell whether our last write had to wait for another: then it should not be held longer than it must."""
+        return self._turn is not None and self._turn.is_in_demand
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -42,7 +50,12 @@ class Database:
 
         :raises SpoolFull: when the disk of the database has no room.
         """
-        with _full_disk_told(), Session(self._writing, expire_on_commit=False) as session, session.begin():
+        with (
+            self._our_turn(),
+            _full_disk_told(),
+            Session(self._writing, expire_on_commit=False) as session,
+            session.begin(),
+        ):
             yield session
 
     @contextmanager
@@ -53,8 +66,11 @@ class Database:
 
         :raises SpoolFull: when the disk of the database has no room.
         """
-        with _full_disk_told(), self._writing.begin() as connection:
+        with self._our_turn(), _full_disk_told(), self._writing.begin() as connection:
             yield connection
+
+    def _our_turn(self) -> AbstractContextManager[None]:
+        return self._turn.taken() if self._turn is not None else nullcontext()
 
     def upgrade(self) -> None:
         """Bring the schema to the newest migration; nothing happens when it is there already."""

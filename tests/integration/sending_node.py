@@ -70,6 +70,7 @@ class SendingNode:
             patience=PATIENCE,
         )
         self._stop = threading.Event()
+        self._working = threading.Event()
 
     def patience(self, **changes: Any) -> None:
         patience = dataclasses.replace(self.services.patience, **changes)
@@ -91,6 +92,7 @@ class SendingNode:
         self._listener.start()
         self._worker = threading.Thread(target=self._work)
         self._worker.start()
+        assert self._working.wait(30)  # a fault that a test makes now meets a node at work, not one that starts
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,7 +116,10 @@ class SendingNode:
                 "answer_commitment": partial(commitment.answer_request, self.services),
             },
             stop=self._stop,
-            periodic=[Periodic("reconciler", 0.5, lambda: reconcile(self.services))],
+            periodic=[
+                Periodic("reconciler", 0.5, lambda: reconcile(self.services)),
+                Periodic("working", 0.05, self._working.set),
+            ],
             polling_s=0.05,
             drain_s=5,
         )
