@@ -20,6 +20,12 @@ LANGUAGE = Concept("121049", "DCM", "Language of Content Item and Descendants")
 OBSERVER_TYPE = Concept("121005", "DCM", "Observer Type")
 DEVICE = Concept("121007", "DCM", "Device")
 DEVICE_OBSERVER_UID = Concept("121012", "DCM", "Device Observer UID")
+DEVICE_OBSERVER_DESCRIPTION = (
+    Concept("121013", "DCM", "Device Observer Name"),
+    Concept("121014", "DCM", "Device Observer Manufacturer"),
+    Concept("121015", "DCM", "Device Observer Model Name"),
+    Concept("121016", "DCM", "Device Observer Serial Number"),
+)
 SUBJECT_CLASS = Concept("121024", "DCM", "Subject Class")
 FETUS = Concept("121026", "DCM", "Fetus")
 SUBJECT_ID = Concept("121030", "DCM", "Subject ID")
@@ -62,6 +68,7 @@ NOT_ANALYSED = Concept("NOT_ANALYSED", PRIVATE_SCHEME, "Not analysed")
 
 # The obstetric report: ours and a scanner's (PS3.16 TID 5000 to 5030, 300, 1008)
 OBSTETRIC_REPORT = Concept("125000", "DCM", "OB-GYN Ultrasound Procedure Report")
+SOURCE = Concept("260753009", "SCT", "Source")
 IMAGE_LIBRARY = Concept("111028", "DCM", "Image Library")
 SUMMARY = Concept("121111", "DCM", "Summary")
 FETUS_SUMMARY = Concept("125008", "DCM", "Fetus Summary")

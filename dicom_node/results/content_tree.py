@@ -52,6 +52,12 @@ def unit_of(item: Dataset) -> Concept | None:
     return _first(measured[0], "MeasurementUnitsCodeSequence") if measured else None
 
 
+def number_of(item: Dataset) -> float:
+    """Give the value of a NUM item; not a number when it has none."""
+    measured = item.get("MeasuredValueSequence")
+    return float(measured[0].get("NumericValue", "nan")) if measured else float("nan")
+
+
 def meaning(item: Dataset) -> str:
     """Give the name of an item in words."""
     return str(item.ConceptNameCodeSequence[0].CodeMeaning)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import synthetic as s
 import yaml
+from highdicom.sr import TextContentItem
 from pydicom import Dataset
 from spoiling import drop, first
 
@@ -23,6 +24,7 @@ from dicom_node.results.biometry_sr import build_report
 from dicom_node.results.content_tree import children, is_named, items
 from dicom_node.results.document import part10
 from dicom_node.results.gate import check
+from dicom_node.results.groups import coded
 from dicom_node.results.identity import NodeIdentity
 
 CINE = s.header(s.US_MULTI_FRAME, NumberOfFrames=4, Rows=120, Columns=160)
@@ -58,6 +60,20 @@ def order(ds: Dataset, key: Callable[[Dataset], object]) -> None:
     ds.ContentSequence = sorted(ds.ContentSequence, key=key)  # type: ignore[arg-type]
 
 
+def repeat(ds: Dataset, concept: Concept) -> None:
+    at = next(at for at, it in enumerate(ds.ContentSequence) if is_named(it, concept))
+    ds.ContentSequence.insert(at, deepcopy(ds.ContentSequence[at]))
+
+
+def number(item: Dataset, value: str) -> None:
+    item.MeasuredValueSequence[0].NumericValue = value
+
+
+def name_another_fetus(section: Dataset) -> None:
+    _, *rest = section.ContentSequence  # the sections share its item: changed, it would be the same everywhere
+    section.ContentSequence = [TextContentItem(coded(codes.SUBJECT_ID), "B", "HAS OBS CONTEXT"), *rest]
+
+
 def groups(ds: Dataset) -> Sequence[Dataset]:
     return children(first(ds, codes.BIOMETRY), codes.BIOMETRY_GROUP)
 
@@ -69,25 +85,54 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str]] = {
     "other template": (
         lambda ds: setattr(ds.ContentTemplateSequence[0], "TemplateIdentifier", "5100"), "root is not TID 5000",
     ),
-    "no language": (lambda ds: drop(ds, codes.LANGUAGE), "Language of Content Item and Descendants is missing"),
-    "no device": (lambda ds: drop(ds, codes.DEVICE_OBSERVER_UID), "Device Observer UID is missing"),
+    "no language": (lambda ds: drop(ds, codes.LANGUAGE), "has no Language of Content Item and Descendants"),
+    "no device": (lambda ds: drop(ds, codes.DEVICE_OBSERVER_UID), "has no Device Observer UID"),
     "verified": (lambda ds: setattr(ds, "VerificationFlag", "VERIFIED"), "UNVERIFIED"),
     "sections out of order": (
         lambda ds: order(ds, lambda it: is_named(it, codes.RATIOS)), "not in the order of the template",
     ),
-    "strange section": (lambda ds: rename(first(ds, codes.RATIOS), NONSENSE), "a section Nonsense"),
+    "strange section": (lambda ds: rename(first(ds, codes.RATIOS), NONSENSE), "Nonsense does not belong into OB-GYN"),
+    "observer after the sections": (
+        lambda ds: order(ds, lambda it: is_named(it, codes.OBSERVER_TYPE)), "not in the order of the template",
+    ),
+    "no summary": (lambda ds: drop(ds, codes.SUMMARY), "has no Summary"),
+    "no summary of the fetus": (lambda ds: drop(ds, codes.FETUS_SUMMARY), "Summary has no Fetus Summary"),
+    "two sections of biometry": (
+        lambda ds: repeat(ds, codes.BIOMETRY), "has Fetal Biometry 2 times",
+    ),
     "no biometry": (lambda ds: (drop(ds, codes.BIOMETRY), drop(ds, codes.EARLY_GESTATION)), "has no biometry"),
-    "no fetus anywhere": (lambda ds: drop(ds, codes.SUBJECT_ID), "does not start with the fetus's id"),
+    "no fetus anywhere": (lambda ds: drop(ds, codes.SUBJECT_ID), "Fetal Biometry has no fetus's id"),
     "no fetus in the summary": (
-        lambda ds: drop(first(ds, codes.FETUS_SUMMARY), codes.SUBJECT_ID), "Fetus Summary does not start with",
+        lambda ds: drop(first(ds, codes.FETUS_SUMMARY), codes.SUBJECT_ID), "Fetus Summary has no fetus's id",
     ),
     "fetus not first": (
         lambda ds: order(first(ds, codes.RATIOS), lambda it: is_named(it, codes.SUBJECT_ID)),
-        "Fetal Biometry Ratios does not start with",
+        "Fetal Biometry Ratios is not in the order",
     ),
     "fetus without a name": (
         lambda ds: setattr(first(first(ds, codes.BIOMETRY), codes.SUBJECT_ID), "TextValue", " "),
-        "Fetal Biometry does not start with",
+        "a fetus has no name",
+    ),
+    "two fetuses": (lambda ds: name_another_fetus(first(ds, codes.RATIOS)), "about 2 fetuses: 1, B"),
+    "no group": (lambda ds: drop(first(ds, codes.BIOMETRY), codes.BIOMETRY_GROUP), "Biometry has no Biometry Group"),
+    "empty group": (lambda ds: drop(groups(ds)[0], s.HEAD_CIRCUMFERENCE), "Biometry Group has no measurement"),
+    "age before its measurement": (
+        lambda ds: order(groups(ds)[0], lambda it: is_named(it, s.HEAD_CIRCUMFERENCE)), "Biometry Group is not in the",
+    ),
+    "two ages in a group": (lambda ds: repeat(groups(ds)[0], AGE), "Biometry Group has Gestational Age 2 times"),
+    "measurement outside a group": (
+        lambda ds: first(ds, codes.BIOMETRY).ContentSequence.append(deepcopy(first(ds, s.HEAD_CIRCUMFERENCE))),
+        "Head Circumference does not belong into Fetal Biometry",
+    ),
+    "weight as text": (
+        lambda ds: setattr(first(ds, WEIGHT), "ValueType", "TEXT"), "Estimated Weight does not belong into",
+    ),
+    "negative head": (
+        lambda ds: number(first(ds, s.HEAD_CIRCUMFERENCE), "-5"), "Head Circumference cannot be -5 mm",
+    ),
+    "endless pregnancy": (lambda ds: number(first(ds, AGE), "99999"), "Gestational Age cannot be 99999 d"),
+    "rank beyond all": (
+        lambda ds: number(first(ds, codes.PERCENTILE_RANK), "100.5"), "Growth Percentile Rank cannot be 100.5 %",
     ),
     "two types in a group": (
         lambda ds: rename(groups(ds)[0].ContentSequence[0], s.QUANTITIES["AC"]), "holds 2 types of measurement",
@@ -96,7 +141,7 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str]] = {
         lambda ds: rename(groups(ds)[2].ContentSequence[0], s.QUANTITIES["FL"]), "Femur Length has 2 groups",
     ),
     "type of another section": (
-        lambda ds: rename(groups(ds)[2].ContentSequence[0], s.QUANTITIES["NT"]), "does not belong into Fetal Biometry",
+        lambda ds: rename(groups(ds)[2].ContentSequence[0], s.QUANTITIES["NT"]), "does not belong into Biometry Group",
     ),
     "nothing chosen": (lambda ds: drop(ds, codes.SELECTION_STATUS), "0 of 3 values of a biometry group are chosen"),
     "anonymous algorithm": (lambda ds: drop(groups(ds)[0], codes.ALGORITHM_NAME), "which algorithm gave it"),
@@ -128,9 +173,13 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str]] = {
         lambda ds: revalue(first(ds, s.NASAL_BONE), Concept("111848", "DCM", "Borderline")),
         "Borderline is no value of Nasal bone",
     ),
-    "no structure of the survey": (lambda ds: rename(first(ds, s.NASAL_BONE), NONSENSE), "is not assessed"),
-    "empty survey": (lambda ds: drop(ds, s.NASAL_BONE), "assesses nothing"),
-    "other date": (lambda ds: rename(first(ds, codes.LAST_MENSTRUAL_PERIOD), NONSENSE), "is no date"),
+    "no structure of the survey": (
+        lambda ds: rename(first(ds, s.NASAL_BONE), NONSENSE), "Nonsense does not belong into Fetal Anatomy Survey",
+    ),
+    "empty survey": (lambda ds: drop(ds, s.NASAL_BONE), "Fetal Anatomy Survey has no assessed structure"),
+    "other date": (
+        lambda ds: rename(first(ds, codes.LAST_MENSTRUAL_PERIOD), NONSENSE), "Nonsense does not belong into Summary",
+    ),
     "not in evidence": (lambda ds: ds.pop("CurrentRequestedProcedureEvidenceSequence"), "is not in evidence"),
     "frame forgotten": (
         lambda ds: [it.pop("ReferencedFrameNumber") for it in items(ds) if "ReferencedFrameNumber" in it],
