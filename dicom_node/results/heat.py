@@ -19,6 +19,7 @@ from dicom_node.results.render import Style
 
 _MOST_OPAQUE = 0.6
 _LEGEND_STEPS = 64
+_HOT = 0.5  #: where the words that explain the heat should rather not stand
 
 
 def heat_overlay(frame: Frame, heat_map: HeatMap) -> Picture:
@@ -30,7 +31,7 @@ def heat_overlay(frame: Frame, heat_map: HeatMap) -> Picture:
     picture = np.rint((1 - opacity) * frame.pixels + opacity * _coloured(spread)).astype(np.uint8)
     style = Style.of(picture)
     legend = _draw_legend(picture, style)
-    page = Page(picture, ground_of(frame.pixels, style.font_px), [legend], [legend], style.font_px)
+    page = Page(picture, ground_of(frame.pixels, style.font_px), spread > _HOT, [legend], style.font_px)
     page.write_banner(BANNER, WARNING)
     page.write_label("most", (legend[0], legend[1], legend[2], legend[1] + 1), TEXT)
     page.write_label("least", (legend[0], legend[3] - 1, legend[2], legend[3]), TEXT)

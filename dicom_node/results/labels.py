@@ -17,6 +17,7 @@ from dicom_node.results.ground import Ground
 from dicom_node.results.lettering import LINE_HEIGHT, Colour, Picture, width_of, wrapped, write
 
 Box = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels
+Mask = npt.NDArray[np.bool_]  # (rows, columns)
 
 _Array = npt.NDArray[np.float64]
 _Cost = Callable[[_Array, _Array, _Array], _Array]  # of x0 (1, n), y0 (m, 1) and the ground's mean cost (m, n)
@@ -25,6 +26,8 @@ _BLOCK_SHARES = (0.5, 0.3, 0.24, 0.19)  #: of the picture's width that a block m
 _COVERED = 100.0  #: what a block costs that covers the whole picture
 _A_LINE = 0.04  #: what each of its lines costs: a short block is read faster
 _SMALL_LETTERS = 1.2
+_A_LINE_OF_THE_BANNER = 0.3
+_BESIDE = 0.8  #: letters: a label this near needs no line
 _LEFT = 0.2  #: viewers write into the left corners
 
 
@@ -57,68 +60,79 @@ class Page:
     """
 
     def __init__(
-        self, picture: Picture, ground: Ground, shapes: Sequence[Box], untouchable: Sequence[Box], font_px: int
+        self, picture: Picture, ground: Ground, covered: Mask, untouchable: Sequence[Box], font_px: int
     ) -> None:
-        """Take the picture with its shapes drawn, what it is made of, the boxes around the shapes, and what is taboo.
+        """Take the picture with its shapes drawn, what it is made of, what lies within the shapes, and what is taboo.
 
         A label may lie within a measured head, but on no named structure, no calliper and no measured line.
+
+        :param covered: shape (rows, columns): where a shape is.
         """
         self.picture = picture
         self.places: list[Box] = []  #: where text was written
         self._rows, self._columns = picture.shape[:2]
         self._ground = _summed(ground)
-        self._shapes = _summed(self._mask(shapes))
+        self._shapes = _summed(covered)
         self._blocked = self._mask(untouchable)
         self._blocked_sums = _summed(self._blocked)
         self._font_px = font_px
+        self._small_px = max(9, round(font_px * 0.8))
 
-    def write_banner(self, text: str, colour: Colour, prefer: Box | None = None) -> Box:
-        """Write one line along the lower or the upper edge, where it covers neither what was found nor other text.
+    def write_banner(self, text: str, colour: Colour, prefer: Block | None = None) -> Block:
+        """Write a warning along an edge, or broken in a corner where it would cover what was found.
 
         :param prefer: where to begin, if nothing is in the way.
-        :returns: where it is.
+        :returns: what was written. A warning is never left out: with no free place at all it stands at the lower edge.
         """
+        lines = [(text, colour)]
         font_px = self._font_px
         while width_of(text, font_px) > self._columns - 4 and font_px > _SMALLEST_FONT_PX:
             font_px -= 1
-        width, height = width_of(text, font_px), font_px * 1.25
-        x0 = (self._columns - width) / 2
-        box = (
-            self._still_free(prefer, width, height)
-            or self._place(width, height, self._at_an_edge(width, height))
-            or (x0, self._rows - 1.2 * height, x0 + width, float(self._rows))
+        whole = Block.of(lines, float(self._columns), font_px)
+        broken = [
+            Block.of(lines, share * self._columns, size)
+            for size in (font_px, min(font_px, self._small_px))
+            for share in _BLOCK_SHARES
+        ]
+        block = self._as_before(lines, prefer) or self._cheapest_of(
+            [whole, *broken],
+            self._at_an_edge,
+            lambda way: _A_LINE_OF_THE_BANNER * len(way.lines) + _SMALL_LETTERS * (way.font_px < font_px),
         )
-        self._write(box, text, colour, font_px)
-        return box
+        if block is None:
+            width, height = whole.size
+            x0, y0 = (self._columns - width) / 2, self._rows - height
+            block = replace(whole, box=(x0, y0, x0 + width, y0 + height))
+        self._write_lines(block)
+        return block
 
     def write_block(self, lines: Sequence[Line], prefer: Block | None = None) -> Block | None:
         """Write lines as a block, broken and placed so that it hides least; smaller where the picture is crowded.
 
         :param prefer: where to begin, if nothing is in the way: a block that jumps from frame to frame cannot be read.
-        :returns: what was written; None without lines.
+        :returns: what was written; None without lines, or without a free place.
         """
         if not lines:
             return None
         block = self._as_before(lines, prefer) or self._best(lines)
-        for index, (text, colour) in enumerate(block.lines):
-            at = (block.box[0], block.box[1] + index * block.font_px * LINE_HEIGHT)
-            write(self.picture, at, text, colour, block.font_px)
-        self._take(block.box)
+        if block is not None:
+            self._write_lines(block)
         return block
 
     def write_label(self, text: str, subject: Box, colour: Colour, prefer: Box | None = None) -> Box | None:
         """Name a shape beside it, or farther off with a thin line.
 
         :param prefer: where to begin, if nothing is in the way.
-        :returns: where the label is; None when the picture has no free place for it.
+        :returns: where the label is; None when there is no free place that a line could join to its shape.
         """
         width, height = width_of(text, self._font_px), self._font_px * 1.25
         box = self._still_free(prefer, width, height) or self._place(
             width, height, _near(subject, width, height, self._font_px)
         )
-        if box is not None:
-            self._lead(box, subject, colour, 0.8 * self._font_px)
-            self._write(box, text, colour, self._font_px)
+        if box is None or not self._join(box, subject, colour):
+            return None
+        write(self.picture, box[:2], text, colour, self._font_px)
+        self._take(box)
         return box
 
     def reserve(self, width: float, height: float, within: Box, prefer: Box | None = None) -> Box | None:
@@ -143,22 +157,30 @@ class Page:
         box = self._still_free(before.box, *block.size)
         return replace(block, box=box) if box else None
 
-    def _best(self, lines: Sequence[Line]) -> Block:
-        """Give the block that hides least, of all ways to break it; in the upper left corner when there is no place."""
-        small = max(9, round(self._font_px * 0.8))
+    def _best(self, lines: Sequence[Line]) -> Block | None:
+        """Give the block that hides least, of all ways to break it; None when there is no place."""
         ways = [
             Block.of(lines, break_px, font_px)
-            for font_px in dict.fromkeys((self._font_px, small))
+            for font_px in dict.fromkeys((self._font_px, self._small_px))
             for break_px in self._widths(lines, font_px)
         ]
+        return self._cheapest_of(
+            ways,
+            self._in_a_corner,
+            lambda way: _A_LINE * len(way.lines) + _SMALL_LETTERS * (way.font_px < self._font_px),
+        )
+
+    def _cheapest_of(
+        self, ways: Sequence[Block], cost_of: Callable[[float, float], _Cost], effort: Callable[[Block], float]
+    ) -> Block | None:
+        """Give the way whose best place, and whose reading, cost least; None when none of them has a free place."""
         placed = []
-        for block in {(way.lines, way.font_px): way for way in ways}.values():
-            found = self._cheapest(*block.size, self._in_a_corner(*block.size))
+        for way in {(it.lines, it.font_px): it for it in ways}.values():
+            found = self._cheapest(*way.size, cost_of(*way.size))
             if found is not None:
                 cost, box = found
-                effort = _A_LINE * len(block.lines) + _SMALL_LETTERS * (block.font_px < self._font_px)
-                placed.append((cost + effort, replace(block, box=box)))
-        return min(placed, key=lambda it: it[0])[1] if placed else ways[-1]
+                placed.append((cost + effort(way), replace(way, box=box)))
+        return min(placed, key=lambda it: it[0])[1] if placed else None
 
     def _widths(self, lines: Sequence[Line], font_px: int) -> list[float]:
         """List where lines may break: at the end of one of them, or so that the block is tall."""
@@ -198,7 +220,7 @@ class Page:
         return box if inside and not (self._blocked & self._mask([box])).any() else None
 
     def _at_an_edge(self, width: float, height: float) -> _Cost:
-        """Rate a place for the banner: at the lower edge, else the upper one, in the middle of it, and dark."""
+        """Rate a place for the banner: at the lower or upper edge, in the middle of it, dark, and on no shape."""
         covers = self._covers(width, height)
 
         def cost(x: _Array, y: _Array, ground: _Array) -> _Array:
@@ -226,24 +248,34 @@ class Page:
 
         return cost
 
-    def _lead(self, label: Box, subject: Box, colour: Colour, from_px: float) -> None:
-        """Join a distant label to its shape by the shortest line between the two."""
+    def _join(self, label: Box, subject: Box, colour: Colour) -> bool:
+        """Join a distant label to its shape by the shortest line; False when it would cross something else."""
         x = _nearest(label[0], label[2], subject[0], subject[2])
         y = _nearest(label[1], label[3], subject[1], subject[3])
-        if np.hypot(x[1] - x[0], y[1] - y[0]) > from_px:
-            start, end = ((round(16 * x[i]), round(16 * y[i])) for i in (0, 1))
-            cv2.line(self.picture, start, end, colour, 1, cv2.LINE_AA, 4)
+        length = np.hypot(x[1] - x[0], y[1] - y[0])
+        if length <= _BESIDE * self._font_px:
+            return True
+        along = np.linspace(0.0, 1.0 - 2.0 / length, max(2, round(length)))  # to two pixels before its own shape
+        rows = np.clip(y[0] + along * (y[1] - y[0]), 0, self._rows - 1).astype(int)
+        columns = np.clip(x[0] + along * (x[1] - x[0]), 0, self._columns - 1).astype(int)
+        if self._blocked[rows, columns].any():
+            return False
+        start, end = ((round(16 * x[i]), round(16 * y[i])) for i in (0, 1))
+        cv2.line(self.picture, start, end, colour, 1, cv2.LINE_AA, 4)
+        return True
 
-    def _write(self, box: Box, text: str, colour: Colour, font_px: int) -> None:
-        write(self.picture, box[:2], text, colour, font_px)
-        self._take(box)
+    def _write_lines(self, block: Block) -> None:
+        for index, (text, colour) in enumerate(block.lines):
+            at = (block.box[0], block.box[1] + index * block.font_px * LINE_HEIGHT)
+            write(self.picture, at, text, colour, block.font_px)
+        self._take(block.box)
 
     def _take(self, box: Box) -> None:
         self.places.append(box)
         self._blocked |= self._mask([box])
         self._blocked_sums = _summed(self._blocked)
 
-    def _mask(self, boxes: Sequence[Box]) -> npt.NDArray[np.bool_]:
+    def _mask(self, boxes: Sequence[Box]) -> Mask:
         mask = np.zeros((self._rows, self._columns), dtype=np.bool_)
         for x0, y0, x1, y1 in boxes:
             mask[max(0, int(y0)) : max(0, int(np.ceil(y1))), max(0, int(x0)) : max(0, int(np.ceil(x1)))] = True
@@ -263,7 +295,7 @@ def _near(subject: Box, width: float, height: float, font_px: int) -> _Cost:
     return cost
 
 
-def _summed(values: npt.NDArray[np.bool_] | Ground) -> _Array:
+def _summed(values: Mask | Ground) -> _Array:
     """Give the sums (rows + 1, columns + 1) of everything above and to the left."""
     numbers = values.view(np.uint8) if values.dtype == np.bool_ else values
     return np.asarray(cv2.integral(numbers.astype(numbers.dtype, copy=False), sdepth=cv2.CV_64F), dtype=np.float64)

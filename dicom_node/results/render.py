@@ -18,7 +18,7 @@ from dicom_node.domain.finding import Detection, Finding, Measurement, Segmentat
 from dicom_node.domain.frame import Frame, Region
 from dicom_node.results.caption import BANNER, TEXT, WARNING, Line, caption, label_of
 from dicom_node.results.ground import ground_of
-from dicom_node.results.labels import Block, Box, Page
+from dicom_node.results.labels import Block, Box, Mask, Page
 from dicom_node.results.lettering import Colour, Picture, write
 
 #: Told apart on black and on grey, also by colour-blind readers (after Okabe and Ito, lightened).
@@ -62,7 +62,7 @@ class Layout:
 
     colours: dict[str, Colour]
     labels: dict[str, tuple[float, float]] = field(default_factory=dict)
-    banner: Box | None = None
+    banner: Block | None = None
     caption: Block | None = None
     scale: Box | None = None
 
@@ -77,9 +77,8 @@ def overlay(frame: Frame, findings: Sequence[Finding], layout: Layout | None = N
     style = Style.of(picture)
     draw_shapes(picture, findings, style, colours)
 
-    extents = [box for finding in findings if (box := extent(finding)) is not None]
     ground = ground_of(frame.pixels, style.font_px)
-    page = Page(picture, ground, extents, untouchable(findings, style), style.font_px)
+    page = Page(picture, ground, covered(findings, picture), untouchable(findings, style), style.font_px)
     layout.banner = page.write_banner(BANNER, WARNING, layout.banner)
     layout.caption = page.write_block([*caption(findings, colours), *_position(frame)], layout.caption)
     unplaced = [
@@ -167,6 +166,21 @@ def extent(finding: Finding) -> Box | None:
             return float(x0), float(y0), float(x1), float(y1)
         case _:
             return None
+
+
+def covered(findings: Sequence[Finding], picture: Picture) -> Mask:
+    """Give where boxes, outlined and measured shapes are, shape (rows, columns): what text should rather not hide."""
+    mask = np.zeros(picture.shape[:2], dtype=np.uint8)
+    for finding in findings:
+        match finding:
+            case Detection():
+                x0, y0, x1, y1 = finding.box_xyxy_px
+                cv2.fillPoly(mask, [_fixed([(x0, y0), (x1, y0), (x1, y1), (x0, y1)])], 1, cv2.LINE_8, _SUBPIXEL)
+            case Measurement() | Segmentation():
+                cv2.fillPoly(mask, [_fixed(outline(finding))], 1, cv2.LINE_8, _SUBPIXEL)
+            case _:
+                pass
+    return mask.astype(np.bool_)
 
 
 def untouchable(findings: Sequence[Finding], style: Style) -> list[Box]:

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 import synthetic as s
 
-from dicom_node.domain.finding import Detection, Graphic, HeatMap, Measurement, Segmentation
+from dicom_node.domain.finding import Detection, Finding, Graphic, HeatMap, Measurement, Segmentation
 from dicom_node.domain.frame import Calibration, Frame, Region
+from dicom_node.results.caption import BANNER, WARNING
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.labels import Block, Page
-from dicom_node.results.render import Layout, Style, colours_of, overlay, untouchable
+from dicom_node.results.render import Layout, Style, colours_of, covered, overlay, untouchable
 
 FRAME = s.reference(s.header())
 
@@ -39,9 +40,23 @@ def test_a_label_at_the_edge_stays_inside_the_picture() -> None:
 
 @pytest.mark.parametrize("shape", [(32, 32), (240, 320), (1080, 1920)])
 def test_every_size_of_picture_carries_the_warning(shape: tuple[int, int]) -> None:
-    drawn = overlay(frame(*shape), [])
+    layout = Layout({})
+    drawn = overlay(frame(*shape), [], layout)
     assert drawn.shape == (*shape, 3)
-    assert drawn.any()
+    assert words_of(layout.banner) == BANNER
+    assert in_colour(drawn, WARNING)
+
+
+def words_of(block: Block | None) -> str:
+    return " ".join(text for text, _ in block.lines) if block else ""
+
+
+def in_colour(drawn: np.ndarray, colour: tuple[int, int, int]) -> bool:
+    """Tell whether letters of a colour, or a darker shade of it as thin ones have, are on a black picture."""
+    reds, greens, blues = (drawn[..., channel].astype(float) for channel in range(3))
+    bright = reds > 60
+    like = abs(greens - reds * colour[1] / colour[0]) + abs(blues - reds * colour[2] / colour[0]) < 40
+    return bool((bright & like).any())
 
 
 def test_every_kind_of_finding_is_drawn_and_the_source_stays() -> None:
@@ -133,6 +148,48 @@ def test_no_text_touches_a_structure_a_calliper_or_other_text_or_leaves_the_pict
         assert not [box for box in others if min(x1, box[2]) - max(x0, box[0]) > 1 < min(y1, box[3]) - max(y0, box[1])]
 
 
+def head(rows: int, columns: int, share: float) -> list[Finding]:
+    """Measure a head that takes this share of the picture's width and height, with a plane and an anomaly."""
+    x, y, a, b = columns / 2, rows / 2, share * columns / 2, share * rows / 2
+    ends = ((x - a, y), (x + a, y), (x, y - b), (x, y + b))
+    round_it = Measurement("biometry", FRAME, "HC", s.HEAD_CIRCUMFERENCE, 1.0, "mm", Graphic("ellipse", ends), s.HEAD)
+    axes = [line("OFD", *ends[:2]), line("BPD", *ends[2:])]
+    return [*s.findings(FRAME)[:1], round_it, *axes, *s.anomaly(FRAME)[:1]]
+
+
+@pytest.mark.parametrize("share", [0.6, 0.97, 1.1])
+@pytest.mark.parametrize("shape", [(240, 320), (600, 800)])
+def test_on_a_head_that_fills_the_picture_no_text_touches_a_measured_line(shape: tuple[int, int], share: float) -> None:
+    findings = head(*shape, share)
+    layout = Layout(colours_of(findings))
+    picture = overlay(frame(*shape), findings, layout)
+    assert words_of(layout.banner) == BANNER
+    lines = untouchable(findings, Style.of(picture))
+    for block in (layout.banner, layout.caption):
+        assert block is not None
+        x0, y0, x1, y1 = block.box
+        assert not [box for box in lines if min(x1, box[2]) > max(x0, box[0]) and min(y1, box[3]) > max(y0, box[1])]
+
+
+def test_the_warning_stands_in_a_corner_where_the_head_reaches_the_edges() -> None:
+    findings = head(600, 800, 0.92)
+    layout = Layout(colours_of(findings))
+    picture = overlay(frame(600, 800), findings, layout)
+    assert layout.banner is not None
+    assert len(layout.banner.lines) > 1
+    x0, y0, x1, y1 = map(int, layout.banner.box)
+    assert covered(findings, picture)[y0:y1, x0:x1].mean() < 0.1
+
+
+def test_no_line_to_a_label_crosses_another_structure() -> None:
+    wall = [box(40.0 + 22 * number, 30, 60.0 + 22 * number, 210) for number in range(10)]
+    walls = [dataclasses.replace(it, name=f"wall {number}") for number, it in enumerate(wall)]
+    drawn = overlay(frame(240, 320), walls)
+    for it in walls:
+        x0, y0, x1, y1 = (int(value) for value in it.box_xyxy_px)
+        assert drawn[y0 + 3 : y1 - 3, x0 + 3 : x1 - 3].max() == 0
+
+
 def scanned(*, letters: bool) -> Frame:
     """Draw a sector of tissue in a black picture, with what a scanner writes beside it on the right."""
     picture = np.zeros((480, 640, 3), np.uint8)
@@ -160,7 +217,7 @@ def test_a_caption_is_broken_so_that_it_fits_between_tissue() -> None:
         ground = np.ones((480, 640), np.float32)
         ground[:, :free_px] = 0
         picture = np.zeros((480, 640, 3), np.uint8)
-        block = Page(picture, ground, [], [], 13).write_block(words)
+        block = Page(picture, ground, np.zeros((480, 640), np.bool_), [], 13).write_block(words)
         assert block is not None
         assert block.box[2] <= free_px
         assert " ".join(text for text, _ in block.lines) == " ".join(text for text, _ in words)
@@ -216,7 +273,7 @@ def test_no_anatomy_is_hidden_by_heat() -> None:
 def test_a_heat_map_of_every_size_carries_its_legend_and_the_warning(shape: tuple[int, int]) -> None:
     drawn = heat_overlay(frame(*shape), heat_map((0.0,), (0.0,)))
     assert drawn.shape == (*shape, 3)
-    assert drawn.any()
+    assert in_colour(drawn, WARNING)
 
 
 @pytest.mark.parametrize("values", [((0.0, 1.0), (0.5,)), ((),), ((1.2,),), ((float("nan"),),)])
