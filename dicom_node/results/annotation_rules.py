@@ -8,7 +8,7 @@ import numpy as np
 from pydicom import Dataset
 
 from dicom_node.results import codes
-from dicom_node.results.content_tree import items
+from dicom_node.results.content_tree import content, items
 from dicom_node.results.evidence import needs_frame_numbers, size_px, why_frames_are_wrong
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
@@ -102,6 +102,15 @@ def _is_of_interest(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[st
         yield "the key object selects no image"
 
 
+def _selects_frames(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that of a cine frames are selected: all of it is nothing to look at first."""
+    for item in content(ds, "IMAGE"):
+        reference = item.ReferencedSOPSequence[0]
+        source = sources.get(str(reference.ReferencedSOPInstanceUID))
+        if source is not None and needs_frame_numbers(source) and not reference.get("ReferencedFrameNumber"):
+            yield "the key object does not say which frame of the cine it selects"
+
+
 def _texts(ds: Dataset) -> list[Dataset]:
     return [text for annotation in ds.GraphicAnnotationSequence for text in annotation.get("TextObjectSequence", [])]
 
@@ -118,4 +127,4 @@ def _drawn(annotation: Dataset) -> Iterator[Sequence[float]]:
 
 SEGMENTATION: tuple[Rule, ...] = (_sources_are_known, _segments_are_whole, _masks_lie_on_one_picture)
 PRESENTATION_STATE: tuple[Rule, ...] = (_sources_are_known, _graphics_lie_in_their_image, _says_what_it_is)
-KEY_OBJECT: tuple[Rule, ...] = (_sources_are_known, _is_of_interest)
+KEY_OBJECT: tuple[Rule, ...] = (_sources_are_known, _is_of_interest, _selects_frames)

@@ -29,6 +29,7 @@ DEVICE_OBSERVER_DESCRIPTION = (
 SUBJECT_CLASS = Concept("121024", "DCM", "Subject Class")
 FETUS = Concept("121026", "DCM", "Fetus")
 SUBJECT_ID = Concept("121030", "DCM", "Subject ID")
+FINDING_CATEGORY = Concept("276214006", "SCT", "Finding category")  # as highdicom writes it
 PROCEDURE_REPORTED = Concept("121058", "DCM", "Procedure reported")
 IMAGING_PROCEDURE = Concept("363679005", "SCT", "Imaging procedure")
 OBSTETRIC_ULTRASOUND = Concept("268445003", "SCT", "Obstetric US scan")
@@ -119,12 +120,13 @@ SOURCE_IMAGE = Concept("121322", "DCM", "Source image for image processing opera
 
 @functools.cache
 def meanings() -> Mapping[tuple[str, str], frozenset[str]]:
-    """Give what codes mean, in lower case, by scheme and value: those above, and DICOM's and LOINC's in pydicom.
+    """Give what codes mean, in lower case, by scheme and value: those above, and all that pydicom knows.
 
-    Some have two meanings: editions of the standard reword them. SNOMED's are left out: its terms have many synonyms.
+    Some have two meanings: editions of the standard reword them, and of SNOMED's terms pydicom has the full name too.
+    A code that nobody here knows, as some of a model's own, may mean what it says.
     """
     known: dict[tuple[str, str], set[str]] = {}
-    published = [code for scheme in ("DCM", "LN") for code in getattr(public, scheme).concepts.values()]
+    published = [code for scheme in ("DCM", "LN", "SCT") for code in getattr(public, scheme).concepts.values()]
     ours = [it for it in [*globals().values(), *UNITS.values()] if isinstance(it, Concept)]
     for scheme, value, meaning in [
         *((code.scheme_designator, code.value, code.meaning) for code in published),

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator, Mapping
 from pydicom import Dataset
 from pydicom.encaps import generate_frames
 
-from dicom_node.results.evidence import frame_numbers, is_picture, number_of_frames, size_px, why_frames_are_wrong
+from dicom_node.results.evidence import (
+    frame_numbers,
+    is_picture,
+    needs_frame_numbers,
+    number_of_frames,
+    size_px,
+    why_frames_are_wrong,
+)
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 
@@ -55,8 +62,12 @@ def _sources_are_in_the_study(ds: Dataset, sources: Mapping[str, Dataset]) -> It
 def _lies_over_its_source(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
     for reference in ds.get("SourceImageSequence", []):
         source = sources.get(str(reference.ReferencedSOPInstanceUID))
-        if source is not None and size_px(source) != (ds.Rows, ds.Columns):
+        if source is None:
+            continue
+        if size_px(source) != (ds.Rows, ds.Columns):
             yield "the capture has another geometry than its source"
+        if needs_frame_numbers(source) and not reference.get("ReferencedFrameNumber"):
+            yield "the capture does not say over which frame of the cine it lies"
 
 
 def _plays(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:

@@ -237,6 +237,21 @@ FAULTS: dict[str, tuple[ObjectKind, Callable[[Dataset], object], str]] = {
         lambda ds: setattr(ds.ContentSequence[-1].ReferencedSOPSequence[0], "ReferencedSOPInstanceUID", "1.2.3"),
         "1.2.3 is not in",
     ),
+    "a whole cine": (
+        "key_object",
+        lambda ds: [
+            reference.pop("ReferencedFrameNumber")
+            for item in ds.ContentSequence
+            for reference in item.get("ReferencedSOPSequence", [])
+            if "ReferencedFrameNumber" in reference
+        ],
+        "which frame of the cine it selects",
+    ),
+    "a mask of another meaning": (
+        "segmentation",
+        lambda ds: setattr(ds.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0], "CodeMeaning", "Tail"),
+        "69536005 does not mean Tail",
+    ),
 }  # fmt: skip
 
 

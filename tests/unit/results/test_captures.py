@@ -243,6 +243,14 @@ def test_a_faulty_cine_is_held_back(fault: str, tmp_path: Path) -> None:
         check("cine_capture", s.write(ds, tmp_path / "cine.dcm").read_bytes(), [CINE])
 
 
+def test_a_still_capture_says_over_which_frame_of_a_cine_it_lies(tmp_path: Path) -> None:
+    (ds,) = (it for it in built(sampled([1, 7]), Profile())["secondary_capture"] if it.Rows == CINE.Rows)
+    check("secondary_capture", s.write(ds, tmp_path / "sound.dcm").read_bytes(), [CINE])
+    del ds.SourceImageSequence[0].ReferencedFrameNumber
+    with pytest.raises(NonConformantObject, match="over which frame of the cine"):
+        check("secondary_capture", s.write(ds, tmp_path / "spoilt.dcm").read_bytes(), [CINE])
+
+
 def test_a_structure_has_the_same_colour_in_every_picture_of_the_study() -> None:
     one, other = s.image(number=1), s.image(number=2)
     (bone,) = [it for it in s.findings(s.reference(one)) if it.name == "nasal bone"]

@@ -140,8 +140,12 @@ FAULTS = {
     ),
     "a procedure that is not in CID 100": Fault(other_procedure, ("pixelmed",)),
     "a role that is not in CID 7445": Fault(unknown_role, ("pixelmed",)),
-    "another name": Fault(lambda ds: setattr(ds, "PatientName", "Roe^Jane"), ("dcentvfy",)),
-    "another study date": Fault(lambda ds: setattr(ds, "StudyDate", "20260103"), ("dcentvfy",)),
+    "another name": Fault(
+        lambda ds: setattr(ds, "PatientName", "Roe^Jane"), ("dcentvfy",), "not the one of the images"
+    ),
+    "another study date": Fault(
+        lambda ds: setattr(ds, "StudyDate", "20260103"), ("dcentvfy",), "StudyDate is not that"
+    ),
     "another code meaning": Fault(other_meaning, gate="121026 does not mean Mother"),
     "another root title": Fault(
         lambda ds: setattr(ds, "ConceptNameCodeSequence", [codes.code_item(codes.OBSTETRIC_REPORT)]),
