@@ -116,9 +116,9 @@ def _weeks_around(age_weeks: float) -> tuple[float, float]:
 def percentile_words(percent: float) -> str:
     """Write a percentile rank as people say it; beyond the 1st and the 99th no equation can tell."""
     if percent < 1:
-        return "below the 1st percentile"
+        return "< 1st percentile"
     if percent > 99:  # noqa: PLR2004
-        return "above the 99th percentile"
+        return "> 99th percentile"
     rank = round(percent)
     teen = 10 <= rank % 100 <= 20  # noqa: PLR2004
     ending = {1: "st", 2: "nd", 3: "rd"}.get(0 if teen else rank % 10, "th")

@@ -75,8 +75,7 @@ def _write_list(card: Paper, listed: Sequence[Listed]) -> None:
 
 
 def _write_structure(card: Paper, one: Listed, *, judged: bool) -> None:
-    colour = GREY if one.best is None else DOUBT if one.category and is_suspicious(one.category) else GOOD
-    _mark(card, filled=one.best is not None, colour=colour)
+    _mark(card, filled=one.best is not None, colour=_colour_of(one, judged=judged))
     top = card.y
     score = "not found" if one.best is None else f"{100 * one.best.score:.0f} %"
     card.cells(((spoken(one.name), _NAME), (score, _SCORE)), WHITE if one.best else GREY, LIST)
@@ -87,6 +86,15 @@ def _write_structure(card: Paper, one: Listed, *, judged: bool) -> None:
         else:
             card.line(words, WHITE, SMALL, indent=_NAME)
     card.y += 4
+
+
+def _colour_of(one: Listed, *, judged: bool) -> Colour:
+    """Green is for what was found and called normal; where nothing was judged, for what was found."""
+    if one.best is None:
+        return GREY
+    if one.category is None:
+        return WHITE if judged else GOOD
+    return DOUBT if is_suspicious(one.category) else GOOD
 
 
 def _in_words(category: Classification | None) -> str:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import cv2
 
 from dicom_node.domain.assessment import Assessment, assess
-from dicom_node.domain.biometry import Derived, NotDerived, weeks_and_days
+from dicom_node.domain.biometry import GESTATIONAL_AGE, Derived, NotDerived, weeks_and_days
+from dicom_node.domain.biometry_equations import ULTRASOUND_AGE
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Detection, Finding, Measurement, NotAssessable, frames_of
 from dicom_node.domain.frame import Frame
@@ -96,13 +97,16 @@ def _measurements(card: Paper, analysis: StudyAnalysis, assessment: Assessment) 
     if not rows:
         _no_sizes(card, analysis, assessment)
         return
+    rows += [("all", "", it.name) for it in derived.values() if it.concept == ULTRASOUND_AGE]
     card.cells((("size", 0), ("value", 62), ("age by it", 190), ("for the age by dates", 282)), GREY, SMALL)
     for name, value, age in rows:
-        weeks = weeks_and_days(derived[age].value) if age in derived else "-"
+        weeks = weeks_and_days(derived[age].value) if age in derived else ""
         growth = derived.get(f"{name} percentile")
-        rank = percentile_words(growth.value) if growth else "-"
+        rank = percentile_words(growth.value) if growth else ""
         inside = growth is None or 5 <= growth.value <= 95  # noqa: PLR2004
         card.cells(((name, 0), (value, 62), (weeks, 190), (rank, 282)), WHITE if inside else DOUBT)
+    for reason, names in _why_not_derived(assessment).items():
+        card.line(f"{', '.join(names)}: {reason}.", GREY, SMALL)
     card.y += 6
     if isinstance(assessment.age, NotDerived):
         card.line("No growth chart", WHITE, BODY)
@@ -120,6 +124,15 @@ def _measurements(card: Paper, analysis: StudyAnalysis, assessment: Assessment) 
     for place, chart in enumerate(charts[:_CHARTS]):
         at = (card.box[0] + place % 2 * size[0], round(card.y) + place // 2 * size[1])
         draw_chart(card.picture, chart, at, size)
+
+
+def _why_not_derived(assessment: Assessment) -> dict[str, list[str]]:
+    """Give why no age follows from a size, with the sizes; why there are no percentiles at all is said below."""
+    said: dict[str, list[str]] = {}
+    for it in assessment.derivations:
+        if isinstance(it, NotDerived) and it.concept == GESTATIONAL_AGE:
+            said.setdefault(it.reason, []).extend(it.sizes)
+    return said
 
 
 def _no_sizes(card: Paper, analysis: StudyAnalysis, assessment: Assessment) -> None:

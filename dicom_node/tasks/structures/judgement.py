@@ -19,6 +19,7 @@ from dicom_node.tasks.structures.reading import BoxReader, Reading
 TASK = "structures"
 PLANE_QUALITY, CATEGORY = "plane_quality", "category"
 QUALITIES = ("standard", "non_standard")
+NORMALITY = "normality_of_structures"  #: what is not answered where the plane is not a standard one
 CATEGORY_FLOOR = 0.5  #: below this probability no category is named
 LEARNED_FROM = {
     PLANE_QUALITY: "learned from real images of one hospital",
@@ -55,7 +56,7 @@ class Judge:
         quality = _classification(frame, self._quality, np.array([reading.standard, 1.0 - reading.standard]))
         if quality.value_name != QUALITIES[0]:
             reason = "the plane is not a standard one"
-            return [quality, NotAssessable(TASK, frame.reference, CATEGORY, reason)]
+            return [quality, NotAssessable(TASK, frame.reference, NORMALITY, reason)]
         return [quality, *(self._of_structure(frame, name, odds) for name, odds in reading.categories.items())]
 
     def _of_structure(self, frame: Frame, structure: str, probabilities: npt.NDArray[np.float64]) -> Finding:

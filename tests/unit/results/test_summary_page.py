@@ -14,7 +14,7 @@ from dicom_node.domain.finding import Classification, Finding, Graphic, Measurem
 from dicom_node.domain.frame import Calibration, Frame, Region
 from dicom_node.domain.result import NotAnalysed, StudyAnalysis
 from dicom_node.domain.scanner_report import ScannerReport
-from dicom_node.results import growth_chart, paper, summary_page
+from dicom_node.results import growth_chart, paper, structure_list, summary_page
 from dicom_node.results.growth_chart import charts_of, draw_chart, percentile_words
 from dicom_node.results.lettering import width_of
 from dicom_node.results.paper import HEIGHT, WIDTH
@@ -73,6 +73,31 @@ def test_it_says_what_was_seen_found_and_missing(words) -> None:
     assert "AI RESULT, NOT FOR MEASUREMENT, INVESTIGATIONAL" in said(words)
     assert "FL: the plane shows no femur" in said(words)
     assert "Doe" not in said(words)
+
+
+def test_ages_by_each_size_and_by_all_and_why_one_has_none(words) -> None:
+    page(*s.sizes(FRAME), scanner_report=DATED)
+    assert "HC 266.0 mm 29 w 0 d > 99th percentile" in said(words)
+    assert "BPD 74.0 mm   OFD" in said(words)
+    assert "BPD: the BPD is measured outer to outer" in said(words)
+    assert "all  28 w 2 d" in said(words)
+    right_edge = 868 - 8
+    assert not [it for it in words if 402 < it[1] < 868 and it[2] > 370 and it[1] + width_of(it[0], it[3]) > right_edge]
+
+
+def test_a_structure_without_a_class_beside_others_that_have_one_is_not_marked_as_normal(monkeypatch) -> None:
+    marks: list[tuple[int, int, int]] = []
+    mark = structure_list._mark
+    monkeypatch.setattr(
+        structure_list,
+        "_mark",
+        lambda card, *, filled, colour: marks.append(colour) or mark(card, filled=filled, colour=colour),
+    )
+    page()
+    assert marks == [paper.GOOD, paper.GOOD, paper.GREY]  # nothing was judged
+    marks.clear()
+    page(*s.findings(FRAME), category(s.NASAL_BONE, NORMAL, (NORMAL, 0.9)))
+    assert marks == [paper.WHITE, paper.GOOD, paper.GREY]
 
 
 def test_without_dates_it_says_so_instead_of_a_chart(words) -> None:
@@ -247,8 +272,8 @@ def test_the_point_of_a_fetus_lies_where_its_age_and_size_are() -> None:
 
 @pytest.mark.parametrize(
     ("percent", "words_of_it"),
-    [(0.2, "below the 1st percentile"), (1.0, "1st percentile"), (11.6, "12th percentile"), (13, "13th percentile"),
-     (42.4, "42nd percentile"), (93, "93rd percentile"), (99.8, "above the 99th percentile")],
+    [(0.2, "< 1st percentile"), (1.0, "1st percentile"), (11.6, "12th percentile"), (13, "13th percentile"),
+     (42.4, "42nd percentile"), (93, "93rd percentile"), (99.8, "> 99th percentile")],
 )  # fmt: skip
 def test_percentiles_in_words(percent: float, words_of_it: str) -> None:
     assert percentile_words(percent) == words_of_it
