@@ -133,6 +133,14 @@ class HeatMap:
         if not all(0.0 <= value <= 1.0 for row in self.values for value in row):
             raise ValueError("a heat map has values from 0 to 1")
 
+    def explains(self, answer: Finding) -> bool:
+        """Tell whether it is of this answer, and of one of its frames."""
+        return (
+            isinstance(answer, Classification)
+            and (self.task, self.value) == (answer.task, answer.value)
+            and self.frame in answer.frames
+        )
+
 
 Finding = Detection | Classification | Measurement | Segmentation | NotAssessable | HeatMap
 

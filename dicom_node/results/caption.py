@@ -31,7 +31,7 @@ def caption(findings: Sequence[Finding], colours: Mapping[str, Colour]) -> list[
     return [
         *((_answer(it), TEXT) for it in views[-1:]),  # the gate says "brain" first, then which plane of the brain
         *_sizes(findings, colours),
-        *(line for it in whole for line in (_coloured(_answer(it), it), *_remarks([it], len(it.frames)))),
+        *(line for it in whole for line in (_coloured(_answer(it), it), *remarks([it], len(it.frames)))),
         *_parts(parts, found),
         *_not_assessable(findings),
     ]
@@ -61,7 +61,7 @@ def _coloured(words: str, it: Classification) -> Line:
     return words, DOUBT if is_suspicious(it) else TEXT
 
 
-def _remarks(answers: Iterable[Classification], frames: int = 1) -> list[Line]:
+def remarks(answers: Iterable[Classification], frames: int = 1) -> list[Line]:
     """Say once, in few words, what a reader has to know before believing some answers."""
     caveats = dict.fromkeys(it.qualifier if it.caveat is None else it.caveat for it in answers)
     said = [f"{frames} frames" if frames > 1 else "", *caveats]
@@ -103,7 +103,7 @@ def _parts(parts: Sequence[Classification], found: int) -> list[Line]:
     ]
     if normal := sum(map(is_normal, parts)):
         lines.append((f"{found} found, {normal} called normal", TEXT))
-    return lines + _remarks(parts)
+    return lines + remarks(parts)
 
 
 def _part(it: Classification) -> str:

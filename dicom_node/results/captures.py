@@ -12,11 +12,12 @@ from itertools import pairwise
 from pydicom import Dataset
 from pydicom.tag import Tag
 
-from dicom_node.domain.finding import Finding, HeatMap, frames_of
+from dicom_node.domain.finding import Classification, Finding, HeatMap, frames_of
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.result import CineSampling, StudyAnalysis
 from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
+from dicom_node.results.caption import remarks
 from dicom_node.results.document import Series, new_object
 from dicom_node.results.evidence import is_picture, number_of_frames
 from dicom_node.results.heat import heat_overlay
@@ -87,7 +88,11 @@ def build_capture(
     ds.DerivationDescription = f"AI {what} {MODEL_NAME} {node.software_version}"
     ds.SourceImageSequence = _sources([reference])
     of_frame = [finding for finding in analysis.findings if reference in frames_of(finding)]
-    picture = heat_overlay(frame, heat_map) if heat_map else overlay(frame, of_frame, Layout(_colours(analysis)))
+    if heat_map is not None:
+        explained = [it for it in analysis.findings if isinstance(it, Classification) and heat_map.explains(it)]
+        picture = heat_overlay(frame, heat_map, remarks(explained))
+    else:
+        picture = overlay(frame, of_frame, Layout(_colours(analysis)))
     put_pixels(ds, [picture], profile.encoding, header)
     return ds
 

@@ -5,13 +5,15 @@ Cool tissue stays as it is: only what spoke for the class is tinted, the more th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from dicom_node.domain.finding import HeatMap
 from dicom_node.domain.frame import Frame
-from dicom_node.results.caption import BANNER, TEXT, WARNING
+from dicom_node.results.caption import BANNER, TEXT, WARNING, Line
 from dicom_node.results.ground import ground_of
 from dicom_node.results.labels import Page
 from dicom_node.results.lettering import Picture
@@ -22,8 +24,11 @@ _LEGEND_STEPS = 64
 _HOT = 0.5  #: where the words that explain the heat should rather not stand
 
 
-def heat_overlay(frame: Frame, heat_map: HeatMap) -> Picture:
-    """Draw a heat map over its frame; gives a new picture of the same shape, RGB uint8."""
+def heat_overlay(frame: Frame, heat_map: HeatMap, remarks: Sequence[Line] = ()) -> Picture:
+    """Draw a heat map over its frame; gives a new picture of the same shape, RGB uint8.
+
+    :param remarks: what a reader has to know before believing the answer.
+    """
     rows, columns = frame.pixels.shape[:2]
     values = np.array(heat_map.values, dtype=np.float32)
     spread = np.asarray(cv2.resize(values, (columns, rows), interpolation=cv2.INTER_LINEAR), dtype=np.float32)
@@ -39,6 +44,7 @@ def heat_overlay(frame: Frame, heat_map: HeatMap) -> Picture:
         [
             (f"{heat_map.value.meaning}  {100 * heat_map.probability:.0f} % in this frame", TEXT),
             (f"{heat_map.method}: what spoke for it, not an outline of anything", TEXT),
+            *remarks,
         ]
     )
     return page.picture

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from highdicom.ko import KeyObjectSelection
 from pydicom import Dataset
 
-from dicom_node.domain.finding import Classification, Finding, HeatMap, frames_of
+from dicom_node.domain.finding import HeatMap, frames_of
 from dicom_node.domain.frame import FrameReference
 from dicom_node.domain.result import StudyAnalysis
 from dicom_node.profile import ObjectKind, Profile
@@ -33,14 +33,14 @@ def suspicious_frames(analysis: StudyAnalysis) -> list[FrameReference]:
     frames: dict[FrameReference, None] = {}
     for finding in analysis.findings:
         if is_suspicious(finding):
-            explained = [it.frame for it in analysis.findings if isinstance(it, HeatMap) and _explains(it, finding)]
+            explained = [it.frame for it in analysis.findings if isinstance(it, HeatMap) and it.explains(finding)]
             frames |= dict.fromkeys(explained or frames_of(finding))
     return list(frames)
 
 
 def explains_suspicion(heat_map: HeatMap, analysis: StudyAnalysis) -> bool:
     """Tell whether a heat map is of an answer other than normal: one may also explain a plane."""
-    return any(is_suspicious(finding) and _explains(heat_map, finding) for finding in analysis.findings)
+    return any(is_suspicious(finding) and heat_map.explains(finding) for finding in analysis.findings)
 
 
 def build_key_object(
@@ -76,14 +76,6 @@ def build_key_object(
     restore_sop_classes(ds, headers)
     _name_frames(ds, frames)
     return ds
-
-
-def _explains(heat_map: HeatMap, finding: Finding) -> bool:
-    return (
-        isinstance(finding, Classification)
-        and (heat_map.task, heat_map.value) == (finding.task, finding.value)
-        and heat_map.frame in finding.frames
-    )
 
 
 def _name_frames(ds: Dataset, frames: Sequence[FrameReference]) -> None:

@@ -9,7 +9,7 @@ import synthetic as s
 
 from dicom_node.domain.finding import Detection, Finding, Graphic, HeatMap, Measurement, Segmentation
 from dicom_node.domain.frame import Calibration, Frame, Region
-from dicom_node.results.caption import BANNER, WARNING
+from dicom_node.results.caption import BANNER, WARNING, remarks
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.labels import Block, Page
 from dicom_node.results.render import Layout, Style, colours_of, covered, overlay, untouchable
@@ -274,6 +274,18 @@ def test_a_heat_map_of_every_size_carries_its_legend_and_the_warning(shape: tupl
     drawn = heat_overlay(frame(*shape), heat_map((0.0,), (0.0,)))
     assert drawn.shape == (*shape, 3)
     assert in_colour(drawn, WARNING)
+
+
+def test_a_heat_map_says_what_a_reader_has_to_know_before_believing_it() -> None:
+    *_, of_heat = s.anomaly(FRAME)
+    answer = dataclasses.replace(s.anomaly(FRAME)[0], caveat="learned from simulated images")
+    assert of_heat.explains(answer)
+    assert not of_heat.explains(dataclasses.replace(answer, task="another"))
+    assert not of_heat.explains(dataclasses.replace(answer, value=s.NO_ANOMALY))
+    assert not of_heat.explains(dataclasses.replace(answer, frames=()))
+    plain, remarked = heat_overlay(frame(480, 640), of_heat), heat_overlay(frame(480, 640), of_heat, remarks([answer]))
+    assert [words for words, _ in remarks([answer])] == ["(learned from simulated images)"]
+    assert (remarked != plain).any()
 
 
 @pytest.mark.parametrize("values", [((0.0, 1.0), (0.5,)), ((),), ((1.2,),), ((float("nan"),),)])
