@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+from collections.abc import Collection
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,17 +86,24 @@ class JobQueue:
         self._client.register_queue(queue, worker_concurrency=concurrency, polling_interval_sec=polling_s)
         self._client.register_queue(engine_queue(queue, "any"), partition_concurrency=1, polling_interval_sec=polling_s)
 
+    def running_keys(self, executor_id: str) -> frozenset[str]:
+        """List the jobs that the engine believes an executor to be running."""
+        return frozenset(job.workflow_id for job in self._list(status="PENDING", executor_id=executor_id))
+
     def running_executors(self) -> frozenset[str]:
         """List the executors that the engine believes to be running a job."""
         return frozenset(job.executor_id for job in self._list(status="PENDING") if job.executor_id)
 
-    def reap(self, executor_id: str) -> int:
-        """Give the jobs of a dead executor to the living; call this only while holding its lock.
+    def reap(self, executor_id: str, only: Collection[str] | None = None) -> int:
+        """Give the jobs of an executor to the living; call this only while holding its lock.
+
+        :param only: the keys of those that it does not run any more; None: it is dead and runs none.
 
         The engine forgets how often a resumed job was tried. So that a job that kills its process cannot do so for
         ever, it is resumed a few times, then cancelled: its row gets a next-numbered job, and counts that.
         """
-        jobs = self._list(status="PENDING", executor_id=executor_id)
+        running = self._list(status="PENDING", executor_id=executor_id)
+        jobs = [job for job in running if only is None or job.workflow_id in only]
         for job in jobs:
             reaps = int((job.attributes or {}).get(REAPS, 0)) + 1
             if reaps > MAX_REAPS:

@@ -11,6 +11,7 @@ from datetime import timedelta
 from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer
 
 from dicom_node.engine.executors import Locks, hold, reap_dead
+from dicom_node.engine.lost_jobs import LostJobs
 from dicom_node.engine.queue import APPLICATION, VERSION, JobQueue, engine_queue
 from dicom_node.errors import LockLost
 
@@ -52,10 +53,12 @@ def run_worker(
         queue = JobQueue(database_url)
         for name, concurrency in queues.items():
             queue.register(name, concurrency, polling_s)
-        _launch(database_url, executor_id, queues, functions)
+        lost = LostJobs(queue, executor_id)
+        _launch(database_url, executor_id, queues, functions, lost)
         logger.info("worker %s runs %s", executor_id, ", ".join(queues))
         rounds = (
             Periodic("reaper", reap_every_s, lambda: reap_dead(queue, locks, executor_id)),
+            Periodic("lost jobs", reap_every_s, lost.reap),
             Periodic("forget finished jobs", 3600.0, lambda: queue.forget_finished(FORGET_AFTER)),
             *periodic,
         )
@@ -79,7 +82,11 @@ def run_worker(
 
 
 def _launch(
-    database_url: str, executor_id: str, queues: Mapping[str, int], functions: Mapping[str, Callable[..., None]]
+    database_url: str,
+    executor_id: str,
+    queues: Mapping[str, int],
+    functions: Mapping[str, Callable[..., None]],
+    lost: LostJobs,
 ) -> None:
     config: DBOSConfig = {
         "name": APPLICATION,
@@ -93,12 +100,12 @@ def _launch(
     }
     DBOS(config=config)
     for name, function in functions.items():
-        _register(name, function)
+        _register(name, function, lost)
     DBOS.listen_queues([engine_queue(name, lane) for name in queues for lane in (None, "any")])
     DBOS.launch()
 
 
-def _register(name: str, function: Callable[..., None]) -> None:
+def _register(name: str, function: Callable[..., None], lost: LostJobs) -> None:
     """Make a function known as a job: a workflow of one step, so that a replay can never disagree with it."""
 
     def step(*arguments: str | int) -> None:
@@ -110,7 +117,8 @@ def _register(name: str, function: Callable[..., None]) -> None:
             raise
 
     def job(*arguments: str | int) -> None:
-        DBOS.run_step({"name": name}, step, *arguments)
+        with lost.running(DBOS.workflow_id or ""):
+            DBOS.run_step({"name": name}, step, *arguments)
 
     DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(job)
 

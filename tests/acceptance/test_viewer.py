@@ -193,6 +193,7 @@ def assert_drawn_on_first_picture(viewer: Viewer, regions: dict[str, dict[str, A
     """Expect the picture of the first region, with the shapes of all that lie on it and their words."""
     first = next(iter(regions.values()))
     viewer.wait_for_picture(first["uid"], first["frame"])
+    viewer.scroll_to(first["uid"], first["frame"])  # and stay there: a cine plays
     on_first = [it for it in regions.values() if (it["uid"], it["frame"]) == (first["uid"], first["frame"])]
     viewer.wait_for_lines(len(on_first))
     assert all(f"Finding site: {region['site']}" in viewer.text() for region in on_first)

@@ -256,21 +256,28 @@ class Viewer:
         """Give all words on the page."""
         return str(self.page.run("document.body.innerText"))
 
-    def wait_for_picture(self, sop_instance_uid: str, frame_number: int = 1) -> None:
+    def wait_for_picture(self, sop_instance_uid: str, frame_number: int = 1, timeout_s: float = 240) -> None:
         """Wait until a frame is shown and drawn."""
         where = json.dumps(f"/instances/{sop_instance_uid}/frames/{frame_number}")
-        self.page.wait_for(f"({VIEWPORT})?.getCurrentImageId?.()?.endsWith({where}) && {DRAWN}")
+        self.page.wait_for(f"({VIEWPORT})?.getCurrentImageId?.()?.endsWith({where}) && {DRAWN}", timeout_s)
 
     def scroll_to(self, sop_instance_uid: str, frame_number: int = 1) -> None:
         """Scroll the stack to a frame, and stop there: the viewer plays a cine of its own accord."""
         where = json.dumps(f"/instances/{sop_instance_uid}/frames/{frame_number}")
         place = self.page.wait_for(f"(({VIEWPORT})?.getImageIds?.() ?? []).findIndex((it) => it.endsWith({where})) + 1")
-        self.page.run(
-            "services.cineService.setCine({id: services.viewportGridService.getActiveViewportId(), isPlaying: false}),"
-            f" cornerstoneTools.utilities.cine.stopClip(({VIEWPORT}).element), true"
-        )
-        self.page.run(f"({VIEWPORT}).setImageIdIndex({place - 1}).then(() => true)")
-        self.wait_for_picture(sop_instance_uid, frame_number)
+        for attempts_left in reversed(range(SCROLL_ATTEMPTS)):
+            self.page.run(
+                "services.cineService.setCine({id: services.viewportGridService.getActiveViewportId(),"
+                f" isPlaying: false}}), cornerstoneTools.utilities.cine.stopClip(({VIEWPORT}).element), true"
+            )
+            self.page.run(f"({VIEWPORT}).setImageIdIndex({place - 1}).then(() => true)")
+            try:
+                self.wait_for_picture(sop_instance_uid, frame_number, timeout_s=30)
+            except AssertionError:  # on a busy machine it begins to play only after it was stopped
+                if not attempts_left:
+                    raise
+            else:
+                return
 
     def canvas(self) -> tuple[bytes, list[float]]:
         """Give a PNG of the canvas, and where on it the picture lies (left, top, right, bottom)."""
@@ -305,6 +312,7 @@ class Viewer:
         self.page.wait_for(f"({VIEWPORT})?.element.querySelectorAll('svg polyline, svg line').length >= {count}")
 
 
+SCROLL_ATTEMPTS = 4
 #: The active viewport, and whether it has drawn its picture.
 VIEWPORT = (
     "services.cornerstoneViewportService.getCornerstoneViewport(services.viewportGridService.getActiveViewportId())"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -39,6 +40,14 @@ def die(name: str) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def lose(name: str) -> None:
+    """Let no write of this process succeed for a while, so that the engine cannot write how this job ended."""
+    note(f"begin {name} {executor_id}")
+    if len((folder / "notes").read_text(encoding="utf-8").splitlines()) == 1:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+        threading.Timer(1.0, resource.setrlimit, (resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)).start()
+
+
 stop = threading.Event()
 signal.signal(signal.SIGTERM, lambda *_: stop.set())
 try:
@@ -47,7 +56,7 @@ try:
         executor_id,
         open_locks(database_url, folder),
         queues={"io": 4},
-        functions={"work": work, "fail": fail, "die": die},
+        functions={"work": work, "fail": fail, "die": die, "lose": lose},
         stop=stop,
         reap_every_s=0.3,
         drain_s=20,

@@ -25,6 +25,8 @@ ELSEWHERE = {
     codes.UNITS["g"]: "UCUM",
     codes.MEAN: "PS3.16 CID 3627",
     codes.FETUS_ID: "PS3.16 TID 1008",
+    codes.SOURCE: "PS3.16 TID 320",
+    codes.FINDING_CATEGORY: "PS3.16 TID 1501",
     codes.ANATOMY_SURVEY: "PS3.16 TID 5030, since 2025",
 }
 
