@@ -106,7 +106,7 @@ def simulate(
     ] = None,
     to: Annotated[str | None, typer.Option("--to", help="Also send them to AE@HOST:PORT.")] = None,
     calling: Annotated[str, typer.Option("--from", help="The AE title to send with.")] = "SIMULATOR",
-    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed makes the same files.")] = 7,
     dataset: Annotated[
         Path | None, typer.Option(help="Write data sets for training here (images and tables) instead of studies.")
     ] = None,

@@ -64,7 +64,7 @@ class PlanesRecipe(Recipe[PlaneExample]):
 
     task = "planes"
     network = "efficientnet_lite0"
-    epochs = 12
+    epochs = 9
     draws = 1920
     batch_size = 32
     learning_rate = 1e-3
