@@ -5,18 +5,20 @@
     python benchmarks/many_studies.py --few URL --many URL      # two empty databases of a PostgreSQL server
 
 Both nodes do the same in turn, so that whatever else the machine does weighs on both alike: receive images, read what
-their pages show, look for jobs that are missing, put a job in the queue, start. Each study on record has four
-instances, an answer of three objects that a PACS has committed, and the engine's rows of its finished jobs.
+their pages show, look for jobs that are missing, put a job in the queue and claim it, start. Each study on record has
+four instances, an answer of three objects that a PACS has committed, and the engine's rows of its finished jobs.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+import signal
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -34,8 +36,10 @@ from sqlalchemy import MetaData, insert, make_url, select
 
 from dicom_node.bootstrap import open_services, prepare_database
 from dicom_node.dimse.listener import Listener
+from dicom_node.engine.executors import open_locks
 from dicom_node.engine.job import Job
 from dicom_node.engine.queue import JobQueue
+from dicom_node.engine.worker import run_worker
 from dicom_node.live_config import LiveConfig
 from dicom_node.pipeline.intake import Intake
 from dicom_node.pipeline.reconciliation import reconcile
@@ -47,6 +51,7 @@ from dicom_node.store.spool import Spool
 US_IMAGE = "1.2.840.10008.5.1.4.1.1.6.1"
 INSTANCES, RESULTS = 4, 3
 BATCH = 2000
+CLAIMED = "claimed"  #: the queue of the jobs that are claimed
 PAGE = 50  #: studies of a page
 FIRST_DAY = datetime(2024, 1, 1, tzinfo=UTC)
 
@@ -62,6 +67,7 @@ class Node:
     services: Services
     queue: JobQueue
     port: int
+    worker: subprocess.Popen[str]  #: says each job that it runs
 
 
 def uid(*numbers: int) -> str:
@@ -174,10 +180,29 @@ def running(name: str, folder: Path, url: str | None) -> Iterator[Node]:
     )
     listener = Listener(live, intake.handlers())
     listener.start()
-    yield Node(name, path, services, queue, port)
+    worker = subprocess.Popen([sys.executable, __file__, "--work", str(path)], stdout=subprocess.PIPE, text=True)
+    yield Node(name, path, services, queue, port, worker)
+    worker.terminate()
+    worker.wait(60)
     listener.stop()
     queue.close()
     services.database.close()
+
+
+def work_for_ever(config_file: Path) -> None:
+    """Be a worker that claims jobs which do nothing, and says so; until SIGTERM."""
+    config = LiveConfig(config_file)()
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    run_worker(
+        config.database_url,
+        "benchmark",
+        open_locks(config.database_url, config.node.data_dir),
+        queues={CLAIMED: 1},
+        functions={"say": lambda key: print(key, flush=True)},
+        stop=stop,
+        polling_s=0.01,
+    )
 
 
 def work(images: Path) -> Mapping[str, tuple[Callable[[Node], object], int]]:
@@ -222,6 +247,14 @@ def work(images: Path) -> Mapping[str, tuple[Callable[[Node], object], int]]:
         with node.services.database.write() as session:
             node.queue.enqueue(session, Job("close_study", "io", f"job-{turn}", ("1.2", 1, 0), timedelta(days=1)))
 
+    def claim(node: Node) -> None:
+        key = f"claim-{turns.setdefault('claim', 0)}-{node.name}"
+        turns["claim"] += 1
+        with node.services.database.write() as session:
+            node.queue.enqueue(session, Job("say", CLAIMED, key, (key,)))
+        assert node.worker.stdout is not None
+        assert node.worker.stdout.readline().strip() == key
+
     def start(node: Node) -> None:
         command = [sys.executable, "-m", "dicom_node", "study", "list", "--limit", "20", "--config", str(node.config)]
         subprocess.run(command, check=True, capture_output=True)
@@ -234,6 +267,7 @@ def work(images: Path) -> Mapping[str, tuple[Callable[[Node], object], int]]:
         "listings of studies and associations": (listing, 20),
         "figures for Prometheus": (metrics, 10),
         "a job is put in the queue": (enqueue, 20),
+        "a job is put in the queue, claimed and begun": (claim, 20),
         "the reconciler looks for missing jobs": (lambda node: reconcile(node.services), 10),
         "a command starts and lists studies": (start, 3),
     }
@@ -245,7 +279,11 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=100_000)
     parser.add_argument("--few", help="URL of a database")
     parser.add_argument("--many", help="URL of another")
+    parser.add_argument("--work", type=Path, metavar="CONFIG", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.work:
+        work_for_ever(arguments.work)
+        return
     logging.disable(logging.ERROR)
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)

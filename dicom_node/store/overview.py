@@ -89,7 +89,8 @@ def count_studies(session: Session) -> int:
 
 def list_studies(session: Session, limit: int, offset: int = 0) -> list[StudyLine]:
     """List studies, the newest first."""
-    page = select(StudyRow.study_instance_uid).order_by(StudyRow.created_at.desc(), StudyRow.study_instance_uid)
+    newest = StudyRow.created_at.desc(), StudyRow.study_instance_uid.desc()  # one index, read backwards
+    page = select(StudyRow.study_instance_uid).order_by(*newest)
     return _lines(session, list(session.scalars(page.limit(limit).offset(offset))))
 
 

@@ -80,7 +80,7 @@ class StudyRow(Base):
     version: Mapped[int] = mapped_column(default=0)  #: the newest answer, 0 while there is none
     created_at: Mapped[datetime]
 
-    __table_args__ = (Index(None, "created_at"),)
+    __table_args__ = (Index(None, "created_at", "study_instance_uid"),)  # the order of the lists, all in the index
 
 
 class GenerationRow(Base):
