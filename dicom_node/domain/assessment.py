@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from dicom_node.domain.biometry import Derivation, Derived, Size, age_by_dates, contested, derive, sizes_of
+from dicom_node.domain.biometry import Derivation, Derived, Size, age_by_dates, derive, left_out, sizes_of
 from dicom_node.domain.finding import Finding, Measurement
 from dicom_node.domain.scanner_report import ScannerReport
 
@@ -32,16 +32,16 @@ def assess(findings: Iterable[Finding], report: ScannerReport | None) -> Assessm
     """
     found = list(findings)
     age = _age(report)
-    sizes, left_out = sizes_of(found), contested(found)
+    sizes, missing = sizes_of(found), left_out(found)
     if report is not None and report.number_of_fetuses > 1:
         why = f"the scanner's report speaks of {report.number_of_fetuses} fetuses, and no picture says which it shows"
         measured = [it.name for it in found if isinstance(it, Measurement) and it.unit == "mm"]
         return Assessment({}, age, (), dict.fromkeys(measured, why))
     for it in found:
         if sizes and isinstance(it, Measurement) and it.unit != "mm" and it.name not in sizes:
-            left_out.setdefault(it.name, f"measured in pixels only: {it.qualifier or 'no scale'}")
+            missing.setdefault(it.name, f"measured in pixels only: {it.qualifier or 'no scale'}")
     days = round(age.value) if isinstance(age, Derived) else None
-    return Assessment(sizes, age, tuple(derive({name: it.value_mm for name, it in sizes.items()}, days)), left_out)
+    return Assessment(sizes, age, tuple(derive({name: it.value_mm for name, it in sizes.items()}, days)), missing)
 
 
 def _age(report: ScannerReport | None) -> Derivation:

@@ -34,7 +34,9 @@ from dicom_node.domain.frame import FrameReference
 
 DAYS_PER_WEEK = 7
 PREGNANCY_DAYS = 280  #: from the last menstrual period to the expected date of delivery
-LONGEST_PREGNANCY_DAYS = 44 * DAYS_PER_WEEK
+#: What an age and a size of a fetus can be; anything else is an error, whoever made it.
+POSSIBLE_DAYS = (1, 44 * DAYS_PER_WEEK)
+POSSIBLE_MM = (0.1, 600.0)
 DISAGREEMENT = 0.15  #: of the mean: frames further apart than this show two fetuses, or an error
 
 #: Sizes that the node measures otherwise than Hadlock did. A BPD from outer to outer edge is about a skull's thickness
@@ -98,20 +100,16 @@ Derivation = Derived | NotDerived
 def sizes_of(findings: Iterable[Finding]) -> dict[str, Size]:
     """Choose one value per quantity: the mean over the frames that were measured in millimetres.
 
-    A quantity in pixels has no value. One whose frames disagree (see :data:`DISAGREEMENT`) has none either;
-    :func:`contested` names it.
+    A quantity in pixels has no value. One whose frames disagree (see :data:`DISAGREEMENT`), or give what no fetus has,
+    has none either; :func:`left_out` names it.
     """
-    sizes = _gathered(findings)
-    return {name: size for name, size in sizes.items() if not _contested(size)}
+    return {name: size for name, size in _gathered(findings).items() if _why_left_out(size) is None}
 
 
-def contested(findings: Iterable[Finding]) -> dict[str, str]:
-    """Say for each quantity whose frames disagree by how much they do."""
-    return {
-        name: f"the frames disagree: {min(size.values_mm):.0f} to {max(size.values_mm):.0f} mm"
-        for name, size in _gathered(findings).items()
-        if _contested(size)
-    }
+def left_out(findings: Iterable[Finding]) -> dict[str, str]:
+    """Say of each quantity in millimetres that has no value why not."""
+    reasons = {name: _why_left_out(size) for name, size in _gathered(findings).items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}
 
 
 def derive(sizes_mm: Mapping[str, float], age_by_dates_days: int | None = None) -> list[Derivation]:
@@ -160,7 +158,7 @@ def age_by_dates(
         days = stated_days
     else:
         return NotDerived(name, AGE_BY_LMP, "neither the last menstrual period nor the day of delivery is known")
-    if not 0 <= days <= LONGEST_PREGNANCY_DAYS:
+    if not POSSIBLE_DAYS[0] <= days <= POSSIBLE_DAYS[1]:
         return NotDerived(name, concept, f"the dates give an age of {days:g} days, which no pregnancy has")
     return Derived(name, concept, float(days), "d", None, source, ())
 
@@ -174,13 +172,18 @@ def weeks_and_days(days: float) -> str:
 def _gathered(findings: Iterable[Finding]) -> dict[str, Size]:
     measured: dict[str, list[Measurement]] = {}
     for finding in findings:
-        if isinstance(finding, Measurement) and finding.unit == "mm" and finding.value > 0:
+        if isinstance(finding, Measurement) and finding.unit == "mm":
             measured.setdefault(finding.name, []).append(finding)
     return {name: Size(name, fmean(m.value for m in found), tuple(found)) for name, found in measured.items()}
 
 
-def _contested(size: Size) -> bool:
-    return max(size.values_mm) - min(size.values_mm) > DISAGREEMENT * size.value_mm
+def _why_left_out(size: Size) -> str | None:
+    low, high = min(size.values_mm), max(size.values_mm)
+    if not POSSIBLE_MM[0] <= low <= high <= POSSIBLE_MM[1]:
+        return f"{low if low < POSSIBLE_MM[0] else high:.1f} mm is no size of a fetus"
+    if high - low > DISAGREEMENT * size.value_mm:
+        return f"the frames disagree: {low:.0f} to {high:.0f} mm"
+    return None
 
 
 def _measured(names: tuple[str, ...], sizes: Mapping[str, float]) -> bool:

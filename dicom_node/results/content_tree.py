@@ -55,7 +55,8 @@ def unit_of(item: Dataset) -> Concept | None:
 def number_of(item: Dataset) -> float:
     """Give the value of a NUM item; not a number when it has none."""
     measured = item.get("MeasuredValueSequence")
-    return float(measured[0].get("NumericValue", "nan")) if measured else float("nan")
+    value = measured[0].get("NumericValue") if measured else None
+    return float("nan") if value is None or value == "" else float(value)
 
 
 def meaning(item: Dataset) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pydicom import Dataset
 from pydicom.sr.codedict import codes as published
 
-from dicom_node.domain.biometry import GESTATIONAL_AGE, WEIGHT_PERCENTILE
+from dicom_node.domain.biometry import GESTATIONAL_AGE, POSSIBLE_DAYS, POSSIBLE_MM, WEIGHT_PERCENTILE
 from dicom_node.domain.biometry_equations import AGE_BY_LMP, ESTIMATED_WEIGHT, ULTRASOUND_AGE
 from dicom_node.domain.concept import Concept
 from dicom_node.results import codes
@@ -96,7 +96,13 @@ _UNITS = {
     **dict.fromkeys(RATIOS, "1"),
 }
 #: Between which values a number can be. A report outside them is wrong, whatever was measured.
-_BETWEEN = {"mm": (0.1, 600.0), "d": (1.0, 320.0), "g": (1.0, 10_000.0), "%": (0.0, 100.0), "1": (0.001, 1000.0)}
+_BETWEEN: Mapping[str, tuple[float, float]] = {
+    "mm": POSSIBLE_MM,
+    "d": POSSIBLE_DAYS,
+    "g": (1.0, 10_000.0),
+    "%": (0.0, 100.0),
+    "1": (0.0, POSSIBLE_MM[1] / POSSIBLE_MM[0]),
+}
 
 
 def _root(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:

@@ -13,8 +13,8 @@ from dicom_node.domain.biometry import (
     Derived,
     NotDerived,
     age_by_dates,
-    contested,
     derive,
+    left_out,
     sizes_of,
     weeks_and_days,
 )
@@ -114,18 +114,27 @@ def test_the_age_by_dates_comes_from_the_day_of_delivery_or_the_last_period() ->
     assert "neither" in reason(age_by_dates(on, None))
     assert "no pregnancy" in reason(age_by_dates(on, date(2027, 1, 1)))
     assert "no pregnancy" in reason(age_by_dates(on, date(2025, 1, 1)))
+    assert "no pregnancy" in reason(age_by_dates(on, on))
     assert weeks_and_days(143.4) == "20 w 3 d"
 
 
 def test_several_frames_give_their_mean() -> None:
     (size,) = sizes_of(heads(200.0, 204.0, 211.0)).values()
     assert (size.value_mm, len(size.frames), size.values_mm) == (205.0, 3, (200.0, 204.0, 211.0))
-    assert not contested(heads(200.0, 204.0, 210.0))
+    assert not left_out(heads(200.0, 204.0, 210.0))
 
 
 def test_frames_that_disagree_give_no_size_but_a_reason() -> None:
     assert not sizes_of(heads(200.0, 240.0))
-    assert contested(heads(200.0, 240.0)) == {"HC": "the frames disagree: 200 to 240 mm"}
+    assert left_out(heads(200.0, 240.0)) == {"HC": "the frames disagree: 200 to 240 mm"}
+
+
+@pytest.mark.parametrize("value_mm", [0.05, 600.1, -3.0])
+def test_a_size_that_no_fetus_has_is_left_out_with_a_reason(value_mm: float) -> None:
+    assert not sizes_of(heads(value_mm))
+    assert left_out(heads(value_mm)) == {"HC": f"{value_mm:.1f} mm is no size of a fetus"}
+    assert sizes_of(heads(0.1))["HC"].value_mm == 0.1
+    assert sizes_of(heads(600.0))["HC"].value_mm == 600.0
 
 
 @pytest.mark.parametrize("nothing", [0.0, float("nan")])

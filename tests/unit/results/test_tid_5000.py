@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from highdicom.sr import TextContentItem
 from pydicom import Dataset
 from spoiling import drop, first
 
+from dicom_node.domain.biometry import POSSIBLE_DAYS, POSSIBLE_MM
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification
 from dicom_node.domain.scanner_report import ScannerReport
@@ -194,6 +195,16 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str]] = {
 
 def test_a_sound_report_passes(sound: Dataset) -> None:
     check("biometry_sr", part10(deepcopy(sound)), [CINE])
+
+
+@pytest.mark.parametrize("size_mm", POSSIBLE_MM)
+@pytest.mark.parametrize("age_days", POSSIBLE_DAYS)
+def test_what_the_node_takes_for_possible_passes(size_mm: float, age_days: int) -> None:
+    day = date(2026, 1, 2)
+    told = ScannerReport("1.2.3", day, last_menstrual_period=day - timedelta(days=age_days))
+    found = s.sizes(FIRST, HC=size_mm, AC=POSSIBLE_MM[1], FL=POSSIBLE_MM[0])
+    report = build_report(s.analysis(found, scanner_report=told), [CINE], NodeIdentity("DICOM_NODE"))
+    check("biometry_sr", part10(report), [CINE])
 
 
 @pytest.mark.parametrize("fault", FAULTS)
