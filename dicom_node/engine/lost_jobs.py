@@ -5,11 +5,15 @@ So it is when the disk is full, which the engine, unlike a lock or a server that
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from dicom_node.engine.queue import JobQueue
+
+logger = logging.getLogger(__name__)
 
 
 class LostJobs:
@@ -18,7 +22,7 @@ class LostJobs:
     def __init__(self, queue: JobQueue, executor_id: str) -> None:
         self._queue = queue
         self._executor_id = executor_id
-        self._running: set[str] = set()
+        self._running: Counter[str] = Counter()  # a job that was given back too early runs twice
         self._suspects: frozenset[str] = frozenset()
         self._lock = threading.Lock()
 
@@ -26,22 +30,24 @@ class LostJobs:
     def running(self, key: str) -> Iterator[None]:
         """Note a job as running until the block ends."""
         with self._lock:
-            self._running.add(key)
+            self._running[key] += 1
         try:
             yield
         finally:
             with self._lock:
-                self._running.discard(key)
+                self._running -= Counter([key])
 
-    def reap(self) -> int:
-        """Give back to the queue what did not run this time and the last; says how many.
+    def give_back(self) -> None:
+        """Give back to the queue what did not run this time and the last.
 
-        Twice, because a job is the engine's a moment before and after it is ours. One that is given back too early runs
-        twice, which every job may.
+        Twice, because a job is the engine's a moment before and after it is ours. It is no failure of the job, however
+        often it happens: a full disk is waited for.
         """
-        believed = self._queue.running_keys(self._executor_id)
+        believed = self._queue.running(self._executor_id)
         with self._lock:
-            missing = believed - self._running
+            missing = believed.keys() - self._running.keys()
         lost = missing & self._suspects
-        self._suspects = missing - lost
-        return self._queue.reap(self._executor_id, lost) if lost else 0
+        self._suspects = frozenset(missing - lost)
+        for key in sorted(lost):
+            logger.warning("job %s ended, and how could not be written: it runs again", key)
+            self._queue.give_back(key, believed[key])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Collection
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -86,24 +85,25 @@ class JobQueue:
         self._client.register_queue(queue, worker_concurrency=concurrency, polling_interval_sec=polling_s)
         self._client.register_queue(engine_queue(queue, "any"), partition_concurrency=1, polling_interval_sec=polling_s)
 
-    def running_keys(self, executor_id: str) -> frozenset[str]:
-        """List the jobs that the engine believes an executor to be running."""
-        return frozenset(job.workflow_id for job in self._list(status="PENDING", executor_id=executor_id))
+    def running(self, executor_id: str) -> dict[str, str]:
+        """List the jobs that the engine believes an executor to be running, each with its queue in the engine."""
+        return {job.workflow_id: job.queue_name for job in self._list(status="PENDING", executor_id=executor_id)}
+
+    def give_back(self, key: str, engine_queue: str) -> None:
+        """Have a job run again that does not run any more; of one that ended meanwhile nothing changes."""
+        self._client.resume_workflow(key, queue_name=engine_queue)
 
     def running_executors(self) -> frozenset[str]:
         """List the executors that the engine believes to be running a job."""
         return frozenset(job.executor_id for job in self._list(status="PENDING") if job.executor_id)
 
-    def reap(self, executor_id: str, only: Collection[str] | None = None) -> int:
-        """Give the jobs of an executor to the living; call this only while holding its lock.
-
-        :param only: the keys of those that it does not run any more; None: it is dead and runs none.
+    def reap(self, executor_id: str) -> int:
+        """Give the jobs of a dead executor to the living; call this only while holding its lock.
 
         The engine forgets how often a resumed job was tried. So that a job that kills its process cannot do so for
         ever, it is resumed a few times, then cancelled: its row gets a next-numbered job, and counts that.
         """
-        running = self._list(status="PENDING", executor_id=executor_id)
-        jobs = [job for job in running if only is None or job.workflow_id in only]
+        jobs = self._list(status="PENDING", executor_id=executor_id)
         for job in jobs:
             reaps = int((job.attributes or {}).get(REAPS, 0)) + 1
             if reaps > MAX_REAPS:

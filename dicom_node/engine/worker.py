@@ -58,7 +58,7 @@ def run_worker(
         logger.info("worker %s runs %s", executor_id, ", ".join(queues))
         rounds = (
             Periodic("reaper", reap_every_s, lambda: reap_dead(queue, locks, executor_id)),
-            Periodic("lost jobs", reap_every_s, lost.reap),
+            Periodic("lost jobs", reap_every_s, lost.give_back),
             Periodic("forget finished jobs", 3600.0, lambda: queue.forget_finished(FORGET_AFTER)),
             *periodic,
         )
@@ -117,7 +117,7 @@ def _register(name: str, function: Callable[..., None], lost: LostJobs) -> None:
             raise
 
     def job(*arguments: str | int) -> None:
-        with lost.running(DBOS.workflow_id or ""):
+        with lost.running(str(DBOS.workflow_id)):
             DBOS.run_step({"name": name}, step, *arguments)
 
     DBOS.workflow(name=name, max_recovery_attempts=MAX_RECOVERY_ATTEMPTS)(job)

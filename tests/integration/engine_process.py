@@ -45,7 +45,7 @@ def lose(name: str) -> None:
     note(f"begin {name} {executor_id}")
     if len((folder / "notes").read_text(encoding="utf-8").splitlines()) == 1:
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        threading.Timer(1.0, resource.setrlimit, (resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)).start()
+        threading.Timer(3.0, resource.setrlimit, (resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2)).start()
 
 
 stop = threading.Event()

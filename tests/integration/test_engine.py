@@ -193,15 +193,21 @@ def test_a_job_that_fails_is_not_live_any_more(bench_of: Callable[[str], Bench],
 
 
 @pytest.mark.slow
-def test_a_job_whose_end_could_not_be_written_runs_again(bench_of: Callable[[str], Bench], sqlite_url: str) -> None:
+@pytest.mark.parametrize("lane", [None, "pacs"])
+def test_a_job_whose_end_could_not_be_written_runs_again(
+    bench_of: Callable[[str], Bench], sqlite_url: str, lane: str | None
+) -> None:
     bench = bench_of(sqlite_url)
     bench.start("io-0")
-    bench.enqueue(Job("lose", "io", "lost:0", ("lost:0",)))
+    bench.enqueue(Job("lose", "io", "lost:0", ("lost:0",), lane=lane))
     wait_until(lambda: bench.notes == ["begin lost:0 io-0"] * 2, 40, "the second begin")
+    bench.enqueue(work("next:0", 0, lane=lane))
+    bench.wait_for("end next:0 io-0")  # its lane is free again
     wait_until(lambda: not bench.queue.live_keys(), 40, "the end")
     assert bench.processes[0].poll() is None
 
 
+@pytest.mark.slow
 def test_a_job_that_kills_its_process_is_given_up(bench_of: Callable[[str], Bench], sqlite_url: str) -> None:
     bench = bench_of(sqlite_url)
     bench.enqueue(Job("die", "io", "poison:0", ("poison",)))
