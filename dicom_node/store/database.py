@@ -79,7 +79,7 @@ class Database:
 
         configuration = AlembicConfig()
         configuration.set_main_option("script_location", str(MIGRATIONS))
-        with self._writing.begin() as connection:
+        with self._our_turn(), self._writing.begin() as connection:
             configuration.attributes["connection"] = connection
             command.upgrade(configuration, "head")
 

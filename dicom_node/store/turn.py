@@ -1,8 +1,8 @@
-"""Whose turn it is to write to SQLite: one lock among threads and processes, handed on at once.
+"""Whose turn it is to write our rows to SQLite: one lock among threads and processes, looked at every half millisecond.
 
 SQLite lets a writer who finds it locked sleep longer each time, up to 100 ms, while others come and go: the one who
 waits longest has the least chance. Here all look equally often, and writers can tell whether they are in each other's
-way.
+way. It is manners, not safety: SQLite's own lock still holds, also for the engine, which takes no turns and sleeps.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 _LOOK_AGAIN_AFTER_S = 0.0005
-_WAIT_AT_MOST_S = 60.0  # then SQLite says that it is locked: its holder hangs, and a hanging node tells nobody
+_WAIT_AT_MOST_S = 5.0  # then it is left to SQLite: the holder hangs, and must not hold up more than SQLite's lock does
 
 
 class Turn:
@@ -30,9 +30,13 @@ class Turn:
 
     @contextmanager
     def taken(self) -> Iterator[None]:
-        """Wait for the turn and hold it to the end of the block; it cannot be had twice by one thread."""
+        """Wait for the turn and hold it to the end of the block; without one where the folder cannot be opened."""
         # The folder is locked: it is there, whoever made it; and to close the database file would free SQLite's locks.
-        descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            descriptor = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:  # out of descriptors: what has a connection can be written all the same
+            yield
+            return
         try:
             self._wait_for(descriptor)
             yield

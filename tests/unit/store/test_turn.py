@@ -1,3 +1,5 @@
+import os
+import resource
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -70,6 +72,24 @@ def test_a_holder_that_hangs_stops_nobody_for_ever(tmp_path: Path, holder: subpr
     monkeypatch.setattr(turn, "_WAIT_AT_MOST_S", 0.2)
     with Turn(tmp_path).taken():
         assert holder.poll() is None
+
+
+def test_without_a_free_descriptor_it_is_written_without_a_turn(tmp_path: Path):
+    database = Database(f"sqlite:///{tmp_path}/node.sqlite")
+    with database.write_rows():
+        pass
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    next_free = os.open(tmp_path, os.O_RDONLY)
+    os.close(next_free)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next_free, hard))
+    try:
+        with pytest.raises(OSError, match="Too many open files"):
+            os.open(tmp_path, os.O_RDONLY)
+        with database.write_rows() as connection:
+            connection.exec_driver_sql("CREATE TABLE written (yes)")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    database.close()
 
 
 def test_only_sqlite_takes_turns(tmp_path: Path, holder: subprocess.Popen):

@@ -17,7 +17,7 @@ from dicom_node.inference.manifest import Input, Manifest, Network, Output, Valu
 from dicom_node.inference.weights import save_weights
 from dicom_node.tasks.structures.categories import CATEGORIES, FEATURES, CategoriesNet, categories_net
 from dicom_node.tasks.structures.deep import CropNet
-from dicom_node.tasks.structures.judgement import CATEGORY, LEARNED_FROM, PLANE_QUALITY, QUALITIES, Judge
+from dicom_node.tasks.structures.judgement import CATEGORY, LEARNED_FROM, NORMALITY, PLANE_QUALITY, QUALITIES, Judge
 from dicom_node.tasks.structures.net import STRUCTURES
 
 MODELS = Path(__file__).parents[3] / "models"
@@ -94,7 +94,7 @@ def test_what_is_unsure_or_not_standard_is_not_assessable(manifest: Manifest, fr
     quality, *rest = judge.findings([frame], [BOXES])[0]
     assert isinstance(quality, Classification)
     assert quality.value_name == "non_standard"
-    assert [(type(finding), finding.name) for finding in rest] == [(NotAssessable, CATEGORY)]
+    assert [(type(finding), finding.name) for finding in rest] == [(NotAssessable, NORMALITY)]
 
 
 def test_what_was_selected_and_its_moments_survive_the_file(manifest: Manifest) -> None:
