@@ -28,8 +28,8 @@ from dicom_node.simulator.scanner import FIRST_LIGHT, uid_for, write_instance
 from dicom_node.simulator.studies import SimulatedStudy, demo_studies, wrap_images
 
 HERE = Path(__file__).parent
-SEED = 7
-AGE = timedelta(weeks=22, days=1)  #: near to what the simulated fetus measures
+SEED, SEED_OF_ANOMALIES = 7, 1
+AGE = timedelta(weeks=20, days=5)  #: near to what the simulated fetus measures
 PATIENT = 8  #: of the simulated examinations: one with an encephalocele
 #: Which capture of which study: the page is the first of every study, the overlays follow, then the heat maps.
 PICTURES = {"overlay.png": (0, 3), "summary.png": (1, 0), "heat-map.png": (2, -1)}
@@ -56,8 +56,8 @@ def main() -> None:
 def study_with_anomaly(folder: Path) -> SimulatedStudy:
     """Write the examination of a simulated patient, every image of it."""
     (folder / "images").mkdir(parents=True)
-    for number, shot in enumerate(examination(SEED, PATIENT)):
-        picture = take(shot, *generators(SEED, 100 * PATIENT + number))
+    for number, shot in enumerate(examination(SEED_OF_ANOMALIES, PATIENT)):
+        picture = take(shot, *generators(SEED_OF_ANOMALIES, 100 * PATIENT + number))
         Image.fromarray(picture.pixels).save(folder / "images" / f"{number}.png")
     (study,) = wrap_images(folder / "images", folder / "study", one_study=True)
     return study
