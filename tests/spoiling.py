@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydicom import Dataset
 
 from dicom_node.domain.concept import Concept
+from dicom_node.results.codes import code_item
 from dicom_node.results.content_tree import is_named, items, name_of
 
 
@@ -23,6 +24,11 @@ def first(ds: Dataset, concept: Concept) -> Dataset:
 def first_of_type(ds: Dataset, value_type: str) -> Dataset:
     """Find the first content item of a value type."""
     return next(it for it in items(ds) if it.get("ValueType") == value_type)
+
+
+def revalue(item: Dataset, concept: Concept) -> None:
+    """Give a CODE item another value."""
+    item.ConceptCodeSequence = [code_item(concept)]
 
 
 def drop(ds: Dataset, concept: Concept) -> None:

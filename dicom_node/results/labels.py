@@ -5,8 +5,9 @@ Every place of the picture is tried, by summed areas; text that finds none is no
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain, islice
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ _COVERED = 100.0  #: what a block costs that covers the whole picture
 _A_LINE = 0.04  #: what each of its lines costs: a short block is read faster
 _SMALL_LETTERS = 1.2
 _A_LINE_OF_THE_BANNER = 0.3
+_PLACES_TRIED = 400  #: of a label, before it is listed instead
 _BESIDE = 0.8  #: letters: a label this near needs no line
 _LEFT = 0.2  #: viewers write into the left corners
 
@@ -126,14 +128,14 @@ class Page:
         :returns: where the label is; None when there is no free place that a line could join to its shape.
         """
         width, height = width_of(text, self._font_px), self._font_px * 1.25
-        box = self._still_free(prefer, width, height) or self._place(
-            width, height, _near(subject, width, height, self._font_px)
-        )
-        if box is None or not self._join(box, subject, colour):
-            return None
-        write(self.picture, box[:2], text, colour, self._font_px)
-        self._take(box)
-        return box
+        before = self._still_free(prefer, width, height)
+        places = self._places(width, height, _near(subject, width, height, self._font_px))
+        for box in chain([before] if before else [], islice(places, _PLACES_TRIED)):
+            if self._join(box, subject, colour):
+                write(self.picture, box[:2], text, colour, self._font_px)
+                self._take(box)
+                return box
+        return None
 
     def reserve(self, width: float, height: float, within: Box, prefer: Box | None = None) -> Box | None:
         """Find room for something that is drawn by another hand, low and to the left within a part of the picture."""
@@ -194,7 +196,24 @@ class Page:
         return found[1] if found else None
 
     def _cheapest(self, width: float, height: float, cost: _Cost) -> tuple[float, Box] | None:
-        """Give the least cost and its free place, with a little air around it; None when there is none."""
+        """Give the least cost and its free place; None when there is none."""
+        found = self._costs(width, height, cost)
+        if found is None:
+            return None
+        costs, place_of = found
+        at = int(costs.argmin())
+        return (float(costs.flat[at]), place_of(at)) if np.isfinite(costs.flat[at]) else None
+
+    def _places(self, width: float, height: float, cost: _Cost) -> Iterator[Box]:
+        """Give the free places, the cheapest first."""
+        found = self._costs(width, height, cost)
+        if found is not None:
+            costs, place_of = found
+            for at in costs.argsort(axis=None, kind="stable")[: np.isfinite(costs).sum()]:
+                yield place_of(int(at))
+
+    def _costs(self, width: float, height: float, cost: _Cost) -> tuple[_Array, Callable[[int], Box]] | None:
+        """Give what each place costs, with a little air around it, and what tells where it is; None without room."""
         air = max(1, self._font_px // 4)
         w, h = int(np.ceil(width)) + 2 * air, int(np.ceil(height)) + 2 * air
         if w > self._columns or h > self._rows:
@@ -205,11 +224,13 @@ class Page:
         blocked = _shares(self._blocked_sums, x, y, w, h)
         costs = cost((x + air).astype(np.float64), (y + air).astype(np.float64), _shares(self._ground, x, y, w, h))
         costs = np.where(blocked > 0, np.inf, costs)
-        row, column = np.unravel_index(int(costs.argmin()), costs.shape)
-        if not np.isfinite(costs[row, column]):
-            return None
-        x0, y0 = float(x[0, column] + air), float(y[row, 0] + air)
-        return float(costs[row, column]), (x0, y0, x0 + width, y0 + height)
+
+        def place_of(at: int) -> Box:
+            row, column = divmod(at, costs.shape[1])
+            x0, y0 = float(x[0, column] + air), float(y[row, 0] + air)
+            return x0, y0, x0 + width, y0 + height
+
+        return costs, place_of
 
     def _still_free(self, prefer: Box | None, width: float, height: float) -> Box | None:
         """Give the place that begins where another did, if it is free and inside the picture."""

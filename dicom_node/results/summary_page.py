@@ -97,7 +97,7 @@ def _measurements(card: Paper, analysis: StudyAnalysis, assessment: Assessment) 
     if not rows:
         _no_sizes(card, analysis, assessment)
         return
-    rows += [("all", "", it.name) for it in derived.values() if it.concept == ULTRASOUND_AGE]
+    rows += [(", ".join(it.sizes), "", it.name) for it in derived.values() if it.concept == ULTRASOUND_AGE]
     card.cells((("size", 0), ("value", 62), ("age by it", 190), ("for the age by dates", 282)), GREY, SMALL)
     for name, value, age in rows:
         weeks = weeks_and_days(derived[age].value) if age in derived else ""

@@ -6,13 +6,14 @@ study, and tells what is wrong.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from pydicom import Dataset
 
 from dicom_node.domain.concept import Concept
 from dicom_node.results import codes
-from dicom_node.results.content_tree import children, content, is_named, value_of
+from dicom_node.results.content_tree import children, content, is_named, name_of, number_of, value_of
 from dicom_node.results.evidence import needs_frame_numbers
 from dicom_node.results.public_codes import ASKED
 
@@ -21,6 +22,7 @@ Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 _NORMAL = {codes.NORMAL.meaning, codes.NO_ABNORMALITY.meaning}
 #: Numbers that are shares: the highest that each can be.
 _AT_MOST = {codes.PROBABILITY: 1.0, codes.CERTAINTY: 100.0, codes.IMAGE_QUALITY_RATING: 100.0}
+_WEIGHTS = re.compile("weights_sha256=[0-9a-f]{64}")
 _ALGORITHM: tuple[Concept, ...] = (codes.ALGORITHM_FAMILY, codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
 
 
@@ -56,6 +58,9 @@ def _groups_are_tracked(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterato
         numbers = [item for item in group.ContentSequence if item.ValueType == "NUM"]
         if numbers and not all(children(group, concept) for concept in _ALGORITHM):
             yield "a number does not say which algorithm gave it"
+        said = [str(item.get("TextValue", "")) for item in children(group, codes.ALGORITHM_PARAMETERS)]
+        if numbers and not any(_WEIGHTS.fullmatch(it) for it in said):
+            yield "a number does not say which weights gave it"
     if len(uids) != len(set(uids)):
         yield "two measurement groups have the same tracking UID"
 
@@ -71,6 +76,22 @@ def _classes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator
             yield "a group has probabilities, and does not say which class is given"
         if classes & _NORMAL and not children(group, codes.NORMALITY):
             yield "an answer does not say whether it is normal"
+
+
+def _answers_fit_their_probabilities(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that the class that is given is the likeliest one, and normal if and only if it is said to be."""
+    for group in _groups(ds):
+        shares = {
+            _words(of_class): number_of(it)
+            for it in children(group, codes.PROBABILITY)
+            for of_class in children(it, codes.FINDING)
+        }
+        given = shares.keys() & {_words(it) for it in group.ContentSequence}
+        if given and max(shares[it] for it in given) < max(shares.values()):
+            yield f"{', '.join(sorted(given))} is given, and another class is likelier"
+        for normality in children(group, codes.NORMALITY) if given else []:
+            if (_words(normality) == codes.NORMAL.meaning) != bool(given & _NORMAL):
+                yield f"{', '.join(sorted(given))} is called {_words(normality)}"
 
 
 def _words(item: Dataset) -> str:
@@ -89,6 +110,9 @@ def _the_subject_is_the_one_that_is_spoken_of(ds: Dataset, _sources: Mapping[str
     of_the_fetus = any(content(ds, "SCOORD")) or any(children(group, codes.NORMALITY) for group in _groups(ds))
     if not subjects and of_the_fetus:
         yield "a finding of the fetus stands in the report of the mother"
+    of_the_mother = {concept.meaning for concept in codes.MATERNAL}
+    if subjects and any(_words(it) in of_the_mother for group in _groups(ds) for it in group.ContentSequence):
+        yield "a finding of the mother stands in the report of the fetus"
 
 
 def _groups_say_what_was_found(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -108,6 +132,9 @@ def _shares_are_possible(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterat
                 value = float(item.MeasuredValueSequence[0].NumericValue)
                 if not 0.0 <= value <= most:
                     yield f"{concept.meaning} cannot be {value:g}"
+    for item in content(ds, "NUM"):
+        if number_of(item) < 0:
+            yield f"{name_of(item)} cannot be {number_of(item):g}"
 
 
 def _classes_say_of_which_frames(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -143,6 +170,7 @@ RULES: tuple[Rule, ...] = (
     _groups_are_tracked,
     _groups_say_what_was_found,
     _classes_are_whole,
+    _answers_fit_their_probabilities,
     _classes_say_of_which_frames,
     _shares_are_possible,
 )

@@ -76,9 +76,12 @@ def test_a_class_stands_only_in_the_box_that_it_names() -> None:
         assert len(groups_of(report_of(*s.findings(FRAME), other)[0])) == len(s.findings(FRAME)) + 2
 
 
+OTHER_OF = {s.ENCEPHALOCELE: s.NO_ANOMALY, s.NO_ANOMALY: s.ENCEPHALOCELE}
+
+
 @pytest.mark.parametrize(("answer", "said"), [(s.ENCEPHALOCELE, "Abnormal"), (s.NO_ANOMALY, "Normal")])
 def test_an_anomaly_is_the_finding_and_says_if_it_is_normal(answer: Concept, said: str) -> None:
-    anomaly = replace(s.anomaly(FRAME)[0], value=answer)
+    anomaly = replace(s.anomaly(FRAME)[0], value=answer, probabilities=((answer, 0.8), (OTHER_OF[answer], 0.2)))
     (group,) = [it for it in groups_of(report_of(anomaly)[0]) if children(it, codes.PROBABILITY)]
     assert answers(group, codes.FINDING) == [answer.meaning]
     assert answers(group, s.CNS) == [answer.meaning]

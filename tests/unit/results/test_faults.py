@@ -93,6 +93,11 @@ def without_answer(ds: Dataset) -> None:
     group.ContentSequence = [it for it in group.ContentSequence if it.ValueType != "CODE"]
 
 
+def a_view(ds: Dataset) -> Dataset:
+    groups = [it for it in spoiling.parents(ds) if children(it, codes.PROBABILITY)]
+    return next(it for group in groups for it in group.ContentSequence if value_of(it) == s.BRAIN_TT)
+
+
 def without_fetus(ds: Dataset) -> None:
     spoiling.drop(ds, codes.SUBJECT_CLASS)
     spoiling.drop(ds, codes.SUBJECT_ID)
@@ -184,6 +189,22 @@ FAULTS = {
     ),
     "another accession number": Fault(
         lambda ds: setattr(ds, "AccessionNumber", "X"), gate="AccessionNumber is not that"
+    ),
+    "an anomaly called normal": Fault(
+        lambda ds: spoiling.revalue(spoiling.first(ds, codes.NORMALITY), codes.NORMAL),
+        gate="Encephalocele is called Normal",
+    ),
+    "an answer that is not the likeliest": Fault(
+        lambda ds: put_number(ds, codes.PROBABILITY, "0.01"), gate="is given, and another class is likelier"
+    ),
+    "a plane of the mother": Fault(
+        lambda ds: spoiling.revalue(a_view(ds), next(iter(codes.MATERNAL))), gate="stands in the report of the fetus"
+    ),
+    "a negative size": Fault(
+        lambda ds: put_number(ds, s.HEAD_CIRCUMFERENCE, "-5"), gate="Head Circumference cannot be -5"
+    ),
+    "no weights": Fault(
+        lambda ds: spoiling.drop(ds, codes.ALGORITHM_PARAMETERS), gate="does not say which weights gave it"
     ),
     "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1410"),
 }

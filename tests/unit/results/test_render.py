@@ -138,8 +138,10 @@ def test_no_text_touches_a_structure_a_calliper_or_other_text_or_leaves_the_pict
     findings = [*crowd(rows, columns, seed), line("FL", (0.2 * columns, 0.8 * rows), (0.7 * columns, 0.75 * rows))]
     calibrated = Calibration((Region(0, 0, columns - 1, rows - 1, 0.1, 0.1),))
     picture = np.zeros((rows, columns, 3), np.uint8)
-    overlay(Frame(FRAME, picture, calibrated), findings)
+    layout = Layout(colours_of(findings))
+    overlay(Frame(FRAME, picture, calibrated), findings, layout)
     assert len(places) >= 3
+    assert min(shape) < 400 or len(layout.labels) == 9  # every box has its name beside it, or joined to it
     forbidden = untouchable(findings, Style.of(picture))
     for number, place in enumerate(places):
         x0, y0, x1, y1 = place

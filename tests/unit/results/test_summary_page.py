@@ -80,7 +80,7 @@ def test_ages_by_each_size_and_by_all_and_why_one_has_none(words) -> None:
     assert "HC 266.0 mm 29 w 0 d > 99th percentile" in said(words)
     assert "BPD 74.0 mm   OFD" in said(words)
     assert "BPD: the BPD is measured outer to outer" in said(words)
-    assert "all  28 w 2 d" in said(words)
+    assert "HC, AC, FL  28 w 2 d" in said(words)
     right_edge = 868 - 8
     assert not [it for it in words if 402 < it[1] < 868 and it[2] > 370 and it[1] + width_of(it[0], it[3]) > right_edge]
 

@@ -13,7 +13,7 @@ import synthetic as s
 import yaml
 from highdicom.sr import TextContentItem
 from pydicom import Dataset
-from spoiling import drop, first
+from spoiling import drop, first, revalue
 
 from dicom_node.domain.biometry import POSSIBLE_DAYS, POSSIBLE_MM
 from dicom_node.domain.concept import Concept
@@ -47,10 +47,6 @@ def sound() -> Dataset:
 
 def rename(item: Dataset, concept: Concept) -> None:
     item.ConceptNameCodeSequence = [codes.code_item(concept)]
-
-
-def revalue(item: Dataset, concept: Concept) -> None:
-    item.ConceptCodeSequence = [codes.code_item(concept)]
 
 
 def unit(item: Dataset, code: str) -> None:
