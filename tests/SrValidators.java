@@ -34,7 +34,7 @@ public class SrValidators {
         String said;
         try {
             said = VALIDATOR.get().validate(file);
-        } catch (Exception error) {
+        } catch (Throwable error) { // also a stack or a heap that is too small: no verdict is no "valid"
             said = "Error: " + error;
         }
         synchronized (System.out) {

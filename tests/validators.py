@@ -13,9 +13,9 @@ from pathlib import Path
 import pydicom
 import synthetic as s
 
-#: PixelMed's rules hold XPath expressions beyond the limits that Java sets by itself.
+#: PixelMed's rules hold XPath expressions beyond the limits that Java sets by itself; three images take it 3 GB.
 PIXELMED = (
-    *("java", "-Xmx2g", "-Xss64m", "-Djdk.xml.xpathTotalOpLimit=0", "-Djdk.xml.xpathExprGrpLimit=0"),
+    *("java", "-Xmx4g", "-Xss64m", "-Djdk.xml.xpathTotalOpLimit=0", "-Djdk.xml.xpathExprGrpLimit=0"),
     *("-Djdk.xml.xpathExprOpLimit=0", "-cp", "/usr/share/java/pixelmed.jar"),
     str(Path(__file__).with_name("SrValidators.java")),
 )

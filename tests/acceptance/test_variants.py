@@ -151,6 +151,12 @@ def _normal() -> list[Dataset]:
     ]
 
 
+def first_trimester() -> list[Dataset]:
+    """Give three images of nine structures each: the largest report that a study of stills usually has."""
+    rng = np.random.default_rng(SEED)
+    return [still(sagittal_head(rng).pixels, number=number) for number in (1, 2, 3)]
+
+
 VARIANTS = {
     "RGB still": of(still),
     "palette still": of(palette),
@@ -176,6 +182,7 @@ VARIANTS = {
     "twins": Variant(lambda: [still(), calipers("A", "B")], WITHOUT_BIOMETRY),
     "an image and the scanner's report": Variant(lambda: [still(), calipers("A")], OF_A_STILL),
     "everything normal": Variant(_normal, OF_A_STILL - {"key_object"}),
+    "three images of a first trimester": Variant(first_trimester, PICTURES_ONLY),
     "the mother's cervix": of(lambda: still(cervix(np.random.default_rng(SEED)).pixels), PICTURES_ONLY),
     "nothing that can be decoded": of(damaged, {"findings_sr", "secondary_capture"}),
     "nothing assessable": of(lambda: still(other_view(np.random.default_rng(UNSURE)).pixels), PICTURES_ONLY),
