@@ -19,7 +19,7 @@ from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.caption import remarks
 from dicom_node.results.document import Series, new_object
-from dicom_node.results.evidence import is_picture, number_of_frames
+from dicom_node.results.evidence import number_of_frames
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.lettering import Colour
@@ -58,7 +58,7 @@ def build_page(
     references = [frame.reference for frame in key_frames]
     if references:
         ds.SourceImageSequence = _sources(references)
-    put_pixels(ds, [draw_page(analysis, sum(map(is_picture, headers)), key_frames)], profile.encoding, None)
+    put_pixels(ds, [draw_page(analysis, headers, key_frames)], profile.encoding, None)
     return ds
 
 

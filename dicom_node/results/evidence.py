@@ -116,6 +116,11 @@ def is_picture(header: Dataset) -> bool:
     return min(size_px(header)) > 0
 
 
+def instance_number(header: Dataset) -> int | None:
+    """Read Instance Number, by which viewers name an image; None when absent or no number."""
+    return _whole_number(header, "InstanceNumber", absent=0) or None
+
+
 def size_px(header: Dataset) -> tuple[int, int]:
     """Read Rows and Columns; 0 for what is absent or no size."""
     return _whole_number(header, "Rows", absent=0), _whole_number(header, "Columns", absent=0)

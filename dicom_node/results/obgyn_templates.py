@@ -176,7 +176,9 @@ class OBGYNUltrasoundProcedureReport(Template):
         root = ContainerContentItem(name=codes.DCM.OBGYNUltrasoundProcedureReport, template_id="5000")
         root.ContentSequence = ContentSequence()
         if language is None:
-            language = LanguageOfContentItemAndDescendants(CodedConcept("en", "RFC5646", "English"))
+            language = LanguageOfContentItemAndDescendants(
+                CodedConcept("en-US", "RFC5646", "English (United States)")  # as in highdicom's TID 1500
+            )
         root.ContentSequence.extend(language)
         root.ContentSequence.extend(observation_context)
         library = [_image(image) for image in images]

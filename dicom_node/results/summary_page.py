@@ -6,21 +6,23 @@ It names no patient and no date of the study; those are in the header of the obj
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
+from pydicom import Dataset
 
 from dicom_node.domain.assessment import Assessment, assess
 from dicom_node.domain.biometry import GESTATIONAL_AGE, Derived, NotDerived, weeks_and_days
 from dicom_node.domain.biometry_equations import ULTRASOUND_AGE
 from dicom_node.domain.concept import Concept
 from dicom_node.domain.finding import Classification, Detection, Finding, Measurement, NotAssessable, frames_of
-from dicom_node.domain.frame import Frame
+from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.domain.key_frames import OUT_OF_SCOPE
 from dicom_node.domain.result import StudyAnalysis
 from dicom_node.results import codes
 from dicom_node.results.caption import BANNER, DOUBT, WARNING, short_meaning, spoken
+from dicom_node.results.evidence import instance_number, is_picture
 from dicom_node.results.growth_chart import charts_of, draw_chart, percentile_words
 from dicom_node.results.lettering import LINE_HEIGHT, Colour, Picture, width_of, wrapped
 from dicom_node.results.paper import BODY, GREY, LARGE, LIST, MARGIN, PAD, SMALL, WHITE, WIDTH, Paper
@@ -36,15 +38,16 @@ _USUAL, _LOWEST = 578, 760  #: where the card of the answers ends
 _HEAD = 44  #: of a card: its title and the margins
 
 
-def draw_page(analysis: StudyAnalysis, images: int, key_frames: Sequence[Frame]) -> Picture:
+def draw_page(analysis: StudyAnalysis, headers: Sequence[Dataset], key_frames: Sequence[Frame]) -> Picture:
     """Draw the page, shape (960, 1280, 3), RGB uint8.
 
-    :param images: how many instances of the study hold pictures.
+    :param headers: of all instances that were looked at.
     """
     page = Paper()
     assessment = assess(analysis.findings, analysis.scanner_report)
-    _heading(page, analysis, images)
-    _planes(page.card((MARGIN, 88, WIDTH - MARGIN, 356), "Planes seen"), analysis, key_frames)
+    _heading(page, analysis, sum(map(is_picture, headers)))
+    card = page.card((MARGIN, 88, WIDTH - MARGIN, 356), "Planes seen")
+    _planes(card, analysis, key_frames, {header.SOPInstanceUID: instance_number(header) for header in headers})
     write_structures(page.card((MARGIN, 370, 388, 898), "Structures"), analysis)
     _measurements(page.card((402, 370, 868, 898), "Measurements"), analysis, assessment)
     answers = _answers_of(analysis)
@@ -64,7 +67,9 @@ def _heading(page: Paper, analysis: StudyAnalysis, images: int) -> None:
     page.ink_up_to((WIDTH - MARGIN, 52), BANNER, WARNING, BODY)
 
 
-def _planes(card: Paper, analysis: StudyAnalysis, key_frames: Sequence[Frame]) -> None:
+def _planes(
+    card: Paper, analysis: StudyAnalysis, key_frames: Sequence[Frame], image_numbers: Mapping[str, int | None]
+) -> None:
     """Show every plane by the frame that shows most of it; with room left, its next best frames too."""
     shown: dict[str, list[tuple[int, float, Frame]]] = {}
     for frame in key_frames:
@@ -81,11 +86,19 @@ def _planes(card: Paper, analysis: StudyAnalysis, key_frames: Sequence[Frame]) -
     for place, (rank, meaning) in enumerate(in_turn[:_PICTURES]):
         _, probability, frame = ranked[meaning][rank]
         x = card.box[0] + place * step
-        _thumbnail(card.picture, frame, analysis.findings, (x, round(card.y), x + step - PAD, card.box[3] - 28))
-        card.ink((x, card.box[3] - 25), f"{meaning} {100 * probability:.0f} %", WHITE, LIST)
+        _thumbnail(card.picture, frame, analysis.findings, (x, round(card.y), x + step - PAD, card.box[3] - 44))
+        card.ink((x, card.box[3] - 42), f"{meaning} {100 * probability:.0f} %", WHITE, LIST)
+        card.ink((x, card.box[3] - 18), _place_of(frame.reference, image_numbers), GREY, SMALL)
     if (more := len(in_turn) - _PICTURES) > 0:
         text = f"and {more} more key {'frames' if more > 1 else 'frame'}"
         card.ink((card.box[2] - width_of(text, SMALL), card.box[1]), text, GREY, SMALL)
+
+
+def _place_of(reference: FrameReference, image_numbers: Mapping[str, int | None]) -> str:
+    """Say where a reader finds a picture: by the numbers that viewers show."""
+    image, frame = image_numbers.get(reference.sop_instance_uid), reference.frame_number
+    said = {"image": image, "frame": frame}
+    return ", ".join(f"{what} {number}" for what, number in said.items() if number is not None)
 
 
 def _measurements(card: Paper, analysis: StudyAnalysis, assessment: Assessment) -> None:

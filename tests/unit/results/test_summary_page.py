@@ -17,7 +17,7 @@ from dicom_node.domain.scanner_report import ScannerReport
 from dicom_node.results import growth_chart, paper, structure_list, summary_page
 from dicom_node.results.growth_chart import charts_of, draw_chart, percentile_words
 from dicom_node.results.lettering import width_of
-from dicom_node.results.paper import HEIGHT, WIDTH
+from dicom_node.results.paper import HEIGHT, SMALL, WIDTH
 from dicom_node.results.summary_page import draw_page
 from dicom_node.results.suspicion import is_suspicious
 
@@ -51,7 +51,7 @@ def words(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float, float, int]
 def page(*findings: Finding, **changes: object) -> StudyAnalysis:
     analysis = s.analysis(findings or s.findings(FRAME), **({"algorithms": DETECTOR} | changes))
     frame = Frame(FRAME, s.picture(), Calibration((Region(0, 0, 159, 119, 0.2, 0.2),)))
-    picture = draw_page(analysis, 1, [frame])
+    picture = draw_page(analysis, [s.image()], [frame])
     assert picture.shape == (HEIGHT, WIDTH, 3)
     return analysis
 
@@ -73,6 +73,17 @@ def test_it_says_what_was_seen_found_and_missing(words) -> None:
     assert "AI RESULT, NOT FOR MEASUREMENT, INVESTIGATIONAL" in said(words)
     assert "FL: the plane shows no femur" in said(words)
     assert "Doe" not in said(words)
+
+
+def test_two_pictures_of_one_plane_are_told_apart(words) -> None:
+    stills = [s.header(s.US_IMAGE, 3), s.header(s.US_IMAGE, 4)]
+    cine = s.header(s.US_MULTI_FRAME, 5)
+    seen = [s.reference(stills[0]), s.reference(stills[1]), s.reference(cine, 12)]
+    del stills[1].InstanceNumber
+    frames = [Frame(it, s.picture(), Calibration((Region(0, 0, 159, 119, 0.2, 0.2),))) for it in seen]
+    draw_page(s.analysis([it for ref in seen for it in s.findings(ref)]), [*stills, cine], frames)
+    places = [text for text, *_, px in words if text.startswith(("image ", "frame ")) and px == SMALL]
+    assert sorted(places) == ["image 3", "image 5, frame 12"]
 
 
 def test_ages_by_each_size_and_by_all_and_why_one_has_none(words) -> None:
@@ -246,7 +257,7 @@ def test_everything_fits_onto_the_page_however_much_goes_wrong(words) -> None:
 
 
 def test_a_study_of_which_nothing_could_be_analysed_has_a_page_too(words) -> None:
-    draw_page(s.analysis((), [NotAnalysed("1.2", "no decoder for MPEG-4")], algorithms=()), 1, [])
+    draw_page(s.analysis((), [NotAnalysed("1.2", "no decoder for MPEG-4")], algorithms=()), [s.image()], [])
     assert "No plane of interest was seen." in said(words)
     assert "image: no decoder for MPEG-4" in said(words)
     assert "Models: none" in said(words)
