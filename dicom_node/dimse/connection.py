@@ -24,6 +24,7 @@ BUFFER_BYTES = 512 * 1024  # holds several PDUs of the usual sizes; larger PDUs 
 MAXIMUM_PDU_BYTES = 256 * 1024  # what we ask callers to keep to; 0 (no limit) confuses old toolkits
 MAXIMUM_REQUEST_BYTES = 256 * 1024  # an A-ASSOCIATE-RQ with 128 contexts of 20 syntaxes each has about 80 KB
 MAXIMUM_COMMAND_BYTES = 64 * 1024
+LEAST_BYTES = 1024  # of a message in ``Timeouts.dimse_s``: who sends less holds its association on purpose
 
 
 class Pdu(IntEnum):
@@ -43,7 +44,8 @@ class Timeouts:
     """How long the acceptor waits, in seconds."""
 
     acse_s: float = 30  #: for the A-ASSOCIATE-RQ, and for the peer to close after a release; also for a TLS handshake
-    dimse_s: float = 60  #: for the next byte inside a message: a cine over slow Wi-Fi stalls, but not that long
+    #: for the next byte inside a message, and for :data:`LEAST_BYTES`: a cine over slow Wi-Fi stalls, but not that long
+    dimse_s: float = 60
     network_s: float = 600  #: between messages: scanners hold an association open during an examination
 
 
@@ -93,6 +95,8 @@ class Connection:
         self._pdu_left = 0  # bytes of the current P-DATA-TF that no fragment has claimed yet
         self._cut_because: str | None = None
         self._request_until = math.inf
+        self._patience_s = math.inf  # how long LEAST_BYTES of the message under way may take
+        self._came, self._waited_s = 0, 0.0
         sock.settimeout(timeouts.acse_s)
 
     def encrypt(self, context: ssl.SSLContext) -> None:
@@ -124,6 +128,9 @@ class Connection:
     def next_command(self) -> tuple[int, bytes] | None:
         """Wait for the next command: presentation context ID and encoded command set; None on a release request."""
         self._socket.settimeout(self._timeouts.network_s)
+        self._patience_s = math.inf
+        self._fill(1)
+        self._patience_s, self._came, self._waited_s = self._timeouts.dimse_s, 0, 0.0
         fragment = self._next_fragment()
         if fragment is None:
             return None
@@ -274,6 +281,7 @@ class Connection:
     def _receive(self) -> None:
         if self._start == self._end:
             self._start = self._end = 0
+        begun = time.monotonic()
         try:
             received = self._socket.recv_into(self._view[self._end :])
         except TimeoutError as error:
@@ -282,9 +290,15 @@ class Connection:
             raise self._lost(f"the connection broke: {error}") from error
         if not received or self.is_cut:  # what is on its way still arrives after a cut
             raise self._lost("the caller closed the connection without releasing the association")
-        if time.monotonic() > self._request_until:
+        now = time.monotonic()
+        if now > self._request_until:
             raise self._lost(f"the association request was not whole after {self._timeouts.acse_s:g} s")
         self._end += received
+        self._came, self._waited_s = self._came + received, self._waited_s + now - begun
+        if self._came >= LEAST_BYTES:
+            self._came, self._waited_s = 0, 0.0
+        elif self._waited_s > self._patience_s:
+            raise self._lost(f"less than {LEAST_BYTES} bytes of a message came in {self._patience_s:g} s")
 
     def _lost(self, reason: str) -> AssociationEnded:
         if self._cut_because is None:

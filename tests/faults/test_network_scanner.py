@@ -257,6 +257,26 @@ def drips(node: ReceiverProcess, stack: ExitStack) -> None:
     stack.callback(over.set)
 
 
+def drips_an_image(node: ReceiverProcess, stack: ExitStack) -> None:
+    """Send images a byte at a time: each comes before the wait for it ends, and the last of them never."""
+    wires = [associated(node, stack, calling) for calling in ("BAD", "SCANNER") * 4]
+    over = threading.Event()
+    for wire in wires:
+        begin_image(wire)
+        wire.sendall(p_data(0, bytes(600))[:12])
+
+    def drip() -> None:
+        while not over.wait(DIMSE_S / 4):
+            for wire in wires:
+                with contextlib.suppress(OSError):
+                    wire.send(b"\0")
+
+    dripping = threading.Thread(target=drip)
+    dripping.start()
+    stack.callback(dripping.join)
+    stack.callback(over.set)
+
+
 def reads_no_answer(node: ReceiverProcess, stack: ExitStack) -> None:
     wire = associated(node, stack)
     wire.settimeout(0.2)
@@ -280,6 +300,7 @@ WRONG: tuple[Wrong, ...] = (
     sends_pdus_of_16_mb,
     never_releases,
     drips,
+    drips_an_image,
     reads_no_answer,
 )
 
