@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from receiver import running_receiver, scanner
 from receiver_process import ReceiverProcess, receiver_process
 from sending_process import sending_process
-from small_disk import KIB, MIB, SmallDisk, database_of
+from small_disk import KIB, MIB, SmallDisk, database_of, postgresql_on_a_small_disk
 from sqlalchemy import select
 from world import STUDY, World
 
@@ -107,6 +107,36 @@ def test_a_disk_that_is_really_full_makes_no_false_promise(tmp_path: Path) -> No
         assert all(kept.values())
         assert set(acknowledged) <= set(kept)
         assert node.half_files() == 0
+
+
+def test_a_database_server_without_room_makes_no_false_promise(tmp_path: Path) -> None:
+    """Fill the disk of PostgreSQL, while that of the images has room: what has no row is not acknowledged."""
+    (tmp_path / "pg").mkdir()
+    with (
+        postgresql_on_a_small_disk(tmp_path / "pg", 96) as (url, disk),
+        running_receiver(tmp_path / "var", url) as receiver,
+    ):
+        statuses: dict[str, int] = {}
+
+        def send(number: int) -> int:
+            ds = s.image(number=number)
+            statuses[str(ds.SOPInstanceUID)] = status = wire.send_c_store(ds).Status
+            return status
+
+        with scanner(receiver, US) as wire:
+            assert send(0) == 0
+            disk.fill()
+            # Pages that were begun have room for some rows; after them each new one finds none.
+            refused = next(number for number in range(1, 400) if send(number) == FULL)
+            assert {send(number) for number in range(refused + 1, refused + 6)} == {FULL}
+            disk.clear()
+            assert send(1000) == 0
+            assert send(refused) == 0
+        kept = {row.sop_instance_uid: row for row in receiver.instances()}
+    assert set(statuses.values()) == {0, FULL}
+    assert set(kept) == {uid for uid, status in statuses.items() if status == 0}
+    assert all(is_intact(receiver.data_dir, row.path, row.sha256) for row in kept.values())
+    assert not [it for it in (receiver.data_dir / "spool").rglob("*") if it.is_file()]
 
 
 # While it delivers
