@@ -1,6 +1,6 @@
 """A death just before each kind of action that a study needs: flush, rename, commit, answer, request.
 
-This is a sample, on the embedded database; `make soak` dies at every point that there is, on both.
+This is a sample, on PostgreSQL of what differs there; `make soak` dies at every point that there is, on both databases.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+from conftest import new_database
 from crash_points import CrashPoint, trace
 from crash_walk import CrashWalk, crash_walk
 
@@ -55,6 +56,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
         yield Place(walk, walk.points_of_study())
 
 
+@pytest.fixture(scope="module")
+def place_on_postgresql(tmp_path_factory: pytest.TempPathFactory, postgresql_server: str) -> Iterator[Place]:
+    with crash_walk(tmp_path_factory.mktemp("points"), new_database(postgresql_server)) as walk:
+        yield Place(walk, walk.points_of_study())
+
+
 def test_before_an_image_is_acknowledged_it_is_on_the_disk_and_in_the_database(place: Place) -> None:
     begun = len(trace(place.walk.roles.points))
     place.walk.walk()
@@ -82,12 +89,20 @@ def test_before_an_answer_is_recorded_its_objects_are_on_the_disk(place: Place) 
 
 @pytest.mark.parametrize(("role", "kind"), KINDS, ids=[f"{role}-{kind}" for role, kind in KINDS])
 def test_a_death_at_a_point_breaks_no_promise(place: Place, role: str, kind: str) -> None:
-    point = place.point(role, kind)
-    assert place.walk.die_at(point), f"{point} was not reached"
-    assert place.walk.balance().broken == ()
+    die(place, place.point(role, kind))
 
 
-def test_the_death_of_everything_breaks_no_promise(place: Place) -> None:
-    point = dataclasses.replace(place.point("analysis", "commit"), everything=True)
+@pytest.mark.parametrize("role", ["receiver", "io", "analysis"])
+def test_a_death_before_a_commit_breaks_no_promise_on_postgresql(place_on_postgresql: Place, role: str) -> None:
+    die(place_on_postgresql, place_on_postgresql.point(role, "commit"))
+
+
+@pytest.mark.parametrize("where", ["place", "place_on_postgresql"])
+def test_the_death_of_everything_breaks_no_promise(request: pytest.FixtureRequest, where: str) -> None:
+    place: Place = request.getfixturevalue(where)
+    die(place, dataclasses.replace(place.point("analysis", "commit"), everything=True))
+
+
+def die(place: Place, point: CrashPoint) -> None:
     assert place.walk.die_at(point), f"{point} was not reached"
     assert place.walk.balance().broken == ()
