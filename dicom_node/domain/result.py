@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -57,6 +58,12 @@ class StudyAnalysis:
     algorithms: tuple[Algorithm, ...]
     sampling: tuple[CineSampling, ...] = field(default=())
     scanner_report: ScannerReport | None = None
+
+    @property
+    def digest(self) -> str:
+        """Name all that was answered, and when, in 64 hexadecimal digits: no other answer has the same."""
+        of_cines = [it.seen for it in self.sampling]  # which a CineSampling does not show
+        return hashlib.sha256(f"{self!r} {of_cines!r}".encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,8 +45,13 @@ _Of = TypeVar("_Of")
 
 
 class _Author(TypedDict):
-    """What every builder of pictures is told."""
+    """What every builder of pictures is told.
 
+    ``patient`` is the header that names patient and study in all objects of an answer, also where other images of the
+    study name them otherwise: a name may be corrected during an examination.
+    """
+
+    patient: Dataset
     analysis: StudyAnalysis
     node: NodeIdentity
     profile: Profile
@@ -212,13 +217,11 @@ class _Answer:
         *,
         held_as: Held | None = None,
     ) -> _Built:
-        unbuilt_uid = self.node.uid(
-            "unbuilt", self.analysis.study_instance_uid, str(self.analysis.version), about, self.profile.mark
-        )
+        unbuilt_uid = self.node.uid("unbuilt", self.node.ae_title, self.analysis.digest, about, self.profile.mark)
         return _gated(kind, build, held_as or kind, self.headers if evidence is None else evidence, unbuilt_uid)
 
     def _author(self) -> _Author:
-        return {"analysis": self.analysis, "node": self.node, "profile": self.profile}
+        return {"patient": self.headers[0], "analysis": self.analysis, "node": self.node, "profile": self.profile}
 
     def _header_of(self, sop_instance_uid: str) -> Dataset:
         for header in self.headers:

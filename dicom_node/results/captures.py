@@ -19,7 +19,7 @@ from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import codes
 from dicom_node.results.caption import remarks
 from dicom_node.results.document import Series, new_object
-from dicom_node.results.evidence import number_of_frames
+from dicom_node.results.evidence import body_part, number_of_frames
 from dicom_node.results.heat import heat_overlay
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.lettering import Colour
@@ -43,6 +43,7 @@ def build_page(
     headers: Sequence[Dataset],
     key_frames: Sequence[Frame],
     *,
+    patient: Dataset,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -52,7 +53,7 @@ def build_page(
     :param headers: of all instances that were looked at; at least one.
     """
     series = _series(KIND, SOP_CLASS_UID, DESCRIPTION, profile)
-    ds = _as_capture(new_object(series, "summary page", headers[0], analysis, node), number, headers[0], node)
+    ds = _as_capture(new_object(series, "summary page", patient, analysis, node), number, patient, node)
     ds.DerivationDescription = f"AI summary page {MODEL_NAME} {node.software_version}"
     ds.ImageComments = "AI summary page: planes, structures, measurements, answers, and what was not assessable"
     references = [frame.reference for frame in key_frames]
@@ -67,6 +68,7 @@ def build_capture(
     number: int,
     header: Dataset,
     *,
+    patient: Dataset,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -83,7 +85,7 @@ def build_capture(
     about = f"{reference.sop_instance_uid}/{reference.frame_number}"
     if heat_map is not None:
         about += f"/heat map/{heat_map.task}/{heat_map.name}/{heat_map.value_name}"
-    ds = _as_capture(new_object(series, about, header, analysis, node), number, header, node)
+    ds = _as_capture(new_object(series, about, patient, analysis, node), number, header, node)
     what = f"heat map ({heat_map.method})" if heat_map else "result overlay"
     ds.DerivationDescription = f"AI {what} {MODEL_NAME} {node.software_version}"
     ds.SourceImageSequence = _sources([reference])
@@ -109,6 +111,7 @@ def build_cine(
     header: Dataset,
     read_frames: FrameReader,
     *,
+    patient: Dataset,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -119,7 +122,7 @@ def build_cine(
     """
     series = _series(CINE_KIND, CINE_SOP_CLASS_UID, "AI cine overlay, not for measurement", profile)
     about = f"cine {sampling.sop_instance_uid}"
-    ds = _as_capture(new_object(series, about, header, analysis, node), number, header, node)
+    ds = _as_capture(new_object(series, about, patient, analysis, node), number, header, node)
     numbers = [seen.reference.frame_number or 1 for seen in sampling.seen]
     shown = f"{len(numbers)} of {sampling.frames_total} frames"
     ds.DerivationDescription = f"AI result overlay of {shown} {MODEL_NAME} {node.software_version}"
@@ -157,8 +160,7 @@ def _as_capture(ds: Dataset, number: int, header: Dataset, node: NodeIdentity) -
     ds.BurnedInAnnotation = "YES"
     ds.RecognizableVisualFeatures = "NO"
     ds.PatientOrientation = None
-    # Without a body part the unpaired organ would ask for a Laterality; FETUS is no defined term (PS3.16 Annex L).
-    ds.BodyPartExamined = header.get("BodyPartExamined") or "UTERUS"
+    ds.BodyPartExamined = body_part(header)
     return ds
 
 

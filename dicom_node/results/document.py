@@ -57,20 +57,21 @@ class Series:
 
     def uid(self, analysis: StudyAnalysis, node: NodeIdentity) -> str:
         """Derive the Series Instance UID."""
-        parts = [self.part] if self.part else []
-        return node.uid("series", analysis.study_instance_uid, str(analysis.version), self.kind, *parts, *self._marks)
+        return node.uid("series", node.ae_title, analysis.digest, self.kind, self.part, *self._marks)
 
     def instance_uid(self, about: str, analysis: StudyAnalysis, node: NodeIdentity) -> str:
-        """Derive the SOP Instance UID of what says ``about`` this, by these models."""
-        models = sorted(f"{a.task} {a.name} {a.version} {a.weights_sha256}" for a in analysis.algorithms)
-        study = (analysis.study_instance_uid, str(analysis.version))
-        return node.uid("instance", *study, self.kind, about, *models, *self._marks)
+        """Derive the SOP Instance UID of what says ``about`` this.
+
+        The whole answer and its moment are in it: other bytes never have the same UID, wherever and however often a
+        study is analysed.
+        """
+        return node.uid("instance", node.ae_title, analysis.digest, self.kind, about, *self._marks)
 
 
 def new_object(series: Series, about: str, source: Dataset, analysis: StudyAnalysis, node: NodeIdentity) -> Dataset:
     """Start a result: its identity, the patient and study of its source, and our series and equipment.
 
-    ``about`` says what the object is of within its series; with study, version, kind and models it makes the UID.
+    ``about`` says what the object is of within its series; with the answer, kind and node it makes the UID.
     """
     ds = patient_and_study(source)
     ds.SOPClassUID = UID(series.sop_class_uid)

@@ -63,6 +63,8 @@ _WHERE_PRESENT = (
     "ClinicalTrialSubjectReadingID",
     "ClinicalTrialTimePointID",
 )
+#: Body parts of which there is one: of any other, or of a word that is no term, a Laterality would be asked for.
+_UNPAIRED = frozenset({"ABDOMEN", "ABDOMENPELVIS", "BRAIN", "HEAD", "PELVIS", "SKULL", "UTERUS"})
 INHERITED = (*_ALWAYS, *_WHERE_PRESENT)  #: what is copied as the scanner wrote it
 
 
@@ -109,6 +111,12 @@ def _as_plain_text(_ds: Dataset, element: DataElement) -> None:
 def _without_character_set(ds: Dataset, element: DataElement) -> None:
     if element.keyword == "SpecificCharacterSet":
         del ds[element.tag]
+
+
+def body_part(header: Dataset) -> str:
+    """Give the source's Body Part Examined where it is a known term (PS3.16 Annex L), else UTERUS: FETUS is none."""
+    stated = str(header.get("BodyPartExamined") or "")
+    return stated if stated in _UNPAIRED else "UTERUS"
 
 
 def is_picture(header: Dataset) -> bool:

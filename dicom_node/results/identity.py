@@ -1,4 +1,4 @@
-"""Who writes the results, and under which UIDs: the same analysis always makes the same objects, byte for byte."""
+"""Who writes the results, and under which UIDs: the same answer always makes the same objects, byte for byte."""
 
 from __future__ import annotations
 

@@ -6,13 +6,15 @@ it is shown a still that stands for the frame. The true class and the frame numb
 
 from __future__ import annotations
 
+import copy
+
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.domain.frame import FrameReference
 from dicom_node.results.content_tree import items
-from dicom_node.results.evidence import US_IMAGE, patient_and_study, size_px
+from dicom_node.results.evidence import US_IMAGE, body_part, patient_and_study, size_px
 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 
@@ -42,7 +44,9 @@ def is_grey(header: Dataset) -> bool:
 
 def restore(ds: Dataset, frame: FrameReference) -> None:
     """Put the true class into every reference to the source of a frame, and its number where a mask is derived."""
-    for item in items(ds):
+    if "SourceImageSequence" in ds:  # its items are those of another sequence, which has no frame numbers
+        ds.SourceImageSequence = copy.deepcopy(ds.SourceImageSequence)
+    for item in (ds, *items(ds)):
         if item.get("ReferencedSOPInstanceUID") == frame.sop_instance_uid:
             item.ReferencedSOPClassUID = frame.sop_class_uid
         for source in item.get("SourceImageSequence", []):
@@ -58,5 +62,4 @@ def take_over(ds: Dataset, made: Dataset, header: Dataset) -> None:
     for element in made:
         if element.tag not in ds and element.keyword not in {"ContributingEquipmentSequence", "Laterality"}:
             ds[element.tag] = element
-    # Without a body part the unpaired organ would ask for a Laterality; FETUS is no defined term (PS3.16 Annex L).
-    ds.BodyPartExamined = header.get("BodyPartExamined") or "UTERUS"
+    ds.BodyPartExamined = body_part(header)

@@ -48,6 +48,7 @@ def build_key_object(
     headers: Sequence[Dataset],
     pictures: Sequence[Dataset],
     *,
+    patient: Dataset,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -58,7 +59,7 @@ def build_key_object(
     :param pictures: captures that explain the answer, by their identity; they are selected too.
     """
     series = Series.of(profile, KIND, SOP_CLASS_UID, "KO", DESCRIPTION)
-    ds = new_object(series, "of interest", headers[0], analysis, node)
+    ds = new_object(series, "of interest", patient, analysis, node)
     ds.InstanceNumber = 1
     content = KeyObjectSelection(
         document_title=coded(codes.OF_INTEREST),

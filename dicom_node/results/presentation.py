@@ -45,6 +45,7 @@ def build_presentation_state(
     number: int,
     header: Dataset,
     *,
+    patient: Dataset,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -57,7 +58,7 @@ def build_presentation_state(
     """
     grey = is_grey(header)
     series = Series.of(profile, KIND, GREY_SOP_CLASS_UID if grey else COLOUR_SOP_CLASS_UID, "PR", DESCRIPTION)
-    ds = new_object(series, str(header.SOPInstanceUID), header, analysis, node)
+    ds = new_object(series, str(header.SOPInstanceUID), patient, analysis, node)
     ds.InstanceNumber = number
     still = as_still(header)
     layer = GraphicLayer(layer_name=_LAYER, order=1, description="investigational AI result")
@@ -83,6 +84,8 @@ def build_presentation_state(
         else ColorSoftcopyPresentationState(**common, icc_profile=_srgb())
     )
     take_over(ds, made, header)
+    if header.get("PhotometricInterpretation") == "MONOCHROME1":
+        ds.PresentationLUTShape = "INVERSE"  # PS3.3 C.11.6: its highest values are black
     ds.PresentationCreationDate, ds.PresentationCreationTime = ds.ContentDate, ds.ContentTime
     del ds.ContentDate, ds.ContentTime  # are of no module of a presentation state
     for annotation, frame in zip(ds.GraphicAnnotationSequence, frames, strict=True):

@@ -8,6 +8,7 @@ import cv2
 import highdicom
 import numpy as np
 import numpy.typing as npt
+from highdicom.color import CIELabColor
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from highdicom.seg import Segmentation as SegmentationObject
 from pydicom import Dataset
@@ -23,6 +24,8 @@ from dicom_node.results.document import Series, new_object
 from dicom_node.results.groups import coded
 from dicom_node.results.identity import MANUFACTURER, MODEL_NAME, NodeIdentity
 from dicom_node.results.image_stand_in import as_still, restore, take_over
+from dicom_node.results.lettering import Colour
+from dicom_node.results.render import colours_of
 from dicom_node.results.tracking import tracking_uid_of
 
 KIND: ObjectKind = "segmentation"
@@ -50,6 +53,7 @@ def build_segmentation(
     header: Dataset,
     *,
     calibration: Calibration | None,
+    patient: Dataset,
     analysis: StudyAnalysis,
     node: NodeIdentity,
     profile: Profile,
@@ -62,16 +66,20 @@ def build_segmentation(
     picture = f"{frame.sop_instance_uid}/{frame.frame_number}"
     names = ", ".join(_said(it) for it in outlines)
     series = Series.of(profile, KIND, SOP_CLASS_UID, "SEG", f"AI outline of {names}, not verified"[:64], part=picture)
-    ds = new_object(series, picture, header, analysis, node)
+    ds = new_object(series, picture, patient, analysis, node)
     ds.InstanceNumber = number
     algorithms = {algorithm.task: algorithm for algorithm in analysis.algorithms}
     still = as_still(header)
+    colours = colours_of(analysis.findings)  # as on the overlays
+    described = [
+        _described(place, it, colours[it.name], algorithms, node) for place, it in enumerate(outlines, start=1)
+    ]
     masks = np.stack([mask_of(it, (still.Rows, still.Columns)) for it in outlines], axis=-1)
     made = SegmentationObject(
         source_images=[still],
         pixel_array=masks[np.newaxis],  # (1, rows, columns, segments)
         segmentation_type=SegmentationTypeValues.BINARY,
-        segment_descriptions=[_described(place, it, algorithms, node) for place, it in enumerate(outlines, start=1)],
+        segment_descriptions=described,
         series_instance_uid=ds.SeriesInstanceUID,
         series_number=ds.SeriesNumber,
         sop_instance_uid=ds.SOPInstanceUID,
@@ -106,7 +114,7 @@ def mask_of(outline: Segmentation, shape: tuple[int, int]) -> Mask:
 
 
 def _described(
-    number: int, outline: Segmentation, algorithms: Mapping[str, Algorithm], node: NodeIdentity
+    number: int, outline: Segmentation, colour: Colour, algorithms: Mapping[str, Algorithm], node: NodeIdentity
 ) -> SegmentDescription:
     algorithm = algorithms[outline.task]
     return SegmentDescription(
@@ -123,6 +131,7 @@ def _described(
         ),
         tracking_uid=tracking_uid_of(outline, node, algorithm),
         tracking_id=outline.name,
+        display_color=CIELabColor.from_rgb(*colour),
     )
 
 

@@ -32,6 +32,7 @@ EVERYTHING = Profile(objects=tuple(SERIES_NUMBERS))
 CINE = s.header(s.US_MULTI_FRAME, NumberOfFrames=4, Rows=120, Columns=160)
 FRAME = s.reference(CINE, 2)
 NORMALITY, NORMAL = Concept("121402", "DCM", "Normality"), Concept("17621005", "SCT", "Normal")
+ABNORMAL = Concept("263654008", "SCT", "Abnormal")
 
 
 def outlined(*points: tuple[float, float], name: str = "head") -> Segmentation:
@@ -107,6 +108,8 @@ def test_a_mask_of_a_cine_names_class_and_frame() -> None:
     ds = built([outlined(*SQUARE)])["segmentation"]
     (reference,) = ds.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence
     assert (reference.ReferencedSOPClassUID, reference.ReferencedFrameNumber) == (s.US_MULTI_FRAME, 2)
+    (source,) = ds.SourceImageSequence
+    assert (source.ReferencedSOPClassUID, source.ReferencedFrameNumber) == (s.US_MULTI_FRAME, 2)
     listed = ds.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0]
     assert listed.ReferencedSOPClassUID == s.US_MULTI_FRAME
 
@@ -127,13 +130,16 @@ def test_a_presentation_state_draws_boxes_ellipses_and_words_on_their_frame() ->
 @pytest.mark.parametrize(
     ("photometric", "sop_class_uid"),
     [("RGB", "1.2.840.10008.5.1.4.1.1.11.2"), ("PALETTE COLOR", "1.2.840.10008.5.1.4.1.1.11.2"),
-     ("YBR_FULL_422", "1.2.840.10008.5.1.4.1.1.11.2"), ("MONOCHROME2", "1.2.840.10008.5.1.4.1.1.11.1")],
+     ("YBR_FULL_422", "1.2.840.10008.5.1.4.1.1.11.2"), ("MONOCHROME2", "1.2.840.10008.5.1.4.1.1.11.1"),
+     ("MONOCHROME1", "1.2.840.10008.5.1.4.1.1.11.1")],
 )  # fmt: skip
 def test_the_kind_of_presentation_state_follows_the_pixels(photometric: str, sop_class_uid: str) -> None:
     header = s.header(Rows=120, Columns=160, PhotometricInterpretation=photometric)
     ds = built(s.findings(s.reference(header)), header)["presentation_state"]
     assert ds.SOPClassUID == sop_class_uid
-    assert ("ICCProfile" in ds) == (photometric != "MONOCHROME2")
+    shapes = {"MONOCHROME1": "INVERSE", "MONOCHROME2": "IDENTITY"}
+    assert ds.get("PresentationLUTShape") == shapes.get(photometric)
+    assert ("ICCProfile" in ds) == (photometric not in shapes)
 
 
 def test_a_key_object_selects_the_frames_of_an_anomaly_and_its_heat_map() -> None:
@@ -159,7 +165,14 @@ def test_an_answer_without_a_heat_map_is_shown_by_all_its_frames() -> None:
 
 def test_a_normal_study_has_no_key_object_and_one_without_outlines_no_segmentation() -> None:
     normal = Classification(
-        "structures", (FRAME,), "x_category", NORMALITY, NORMAL, "normal", ((NORMAL, 0.9),), site=s.THALAMI
+        "structures",
+        (FRAME,),
+        "x_category",
+        NORMALITY,
+        NORMAL,
+        "normal",
+        ((NORMAL, 0.9), (ABNORMAL, 0.1)),
+        site=s.THALAMI,
     )
     assert {"key_object", "segmentation"}.isdisjoint(built([*s.findings(FRAME), normal]))
 

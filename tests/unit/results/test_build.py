@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import io
+from datetime import date, timedelta
 from functools import partial
 
 import numpy as np
@@ -16,7 +17,9 @@ from pydicom.tag import Tag
 
 from dicom_node.domain.finding import Classification, Graphic, Measurement
 from dicom_node.domain.frame import Calibration, Frame
-from dicom_node.domain.result import Algorithm, NotAnalysed, ResultObject
+from dicom_node.domain.key_frames import SeenFrame
+from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed, ResultObject
+from dicom_node.domain.scanner_report import ScannerReport
 from dicom_node.results import codes
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.evidence import INHERITED, patient_and_study
@@ -86,11 +89,36 @@ def test_a_repeat_makes_the_same_bytes() -> None:
     [
         {"version": 2},
         {"algorithms": (*s.ALGORITHMS[:-1], Algorithm("biometry", "HeadUNet", "1.0.1", "2" * 64))},
+        {"analysed_at": ANALYSIS.analysed_at + timedelta(microseconds=1)},
+        {"findings": ANALYSIS.findings[:-1]},
+        {"scanner_report": ScannerReport("1.2.3", date(2026, 1, 2))},
+        {"sampling": (CineSampling("1.2", 9, 9),)},
+        {"sampling": (CineSampling("1.2", 9, 9, (SeenFrame(FRAME, "brain", 0.9, ()),)),)},
     ],
 )
-def test_another_version_or_model_makes_other_instances(changes: dict[str, object]) -> None:
+def test_another_answer_makes_other_instances_in_other_series(changes: dict[str, object]) -> None:
     other = build(analysis=dataclasses.replace(ANALYSIS, **changes))  # type: ignore[arg-type]
+    for uid in ("SOPInstanceUID", "SeriesInstanceUID"):
+        assert {ds[uid].value for ds in build()}.isdisjoint(ds[uid].value for ds in other)
+
+
+def test_another_node_makes_other_instances() -> None:
+    other = build(node=dataclasses.replace(NODE, ae_title="OTHER"))
     assert {ds.SOPInstanceUID for ds in build()}.isdisjoint(ds.SOPInstanceUID for ds in other)
+
+
+def test_all_objects_name_one_patient_when_the_name_was_corrected_on_the_way() -> None:
+    corrected = s.image(number=2, SpecificCharacterSet="ISO_IR 100", PatientName="Döe^Janet", PatientBirthDate=None)
+    corrected.StudyInstanceUID = STILL.StudyInstanceUID
+    second = s.reference(corrected)
+    made = build(
+        analysis=s.analysis([*in_pixels(FRAME), *in_pixels(second)]),
+        headers=[STILL, corrected],
+        key_frames=KEY_FRAMES | {second: Frame(second, s.picture(), Calibration(reason="none"))},
+    )
+    assert len(made) == 4
+    assert {(str(ds.PatientName), ds.PatientBirthDate) for ds in made} == {("Doe^Jane", "19900101")}
+    assert str(corrected.PatientName) == "Döe^Janet"
 
 
 def test_tracking_uids_stay_when_only_the_version_counts_up() -> None:

@@ -37,7 +37,7 @@ def report() -> Dataset:
 def capture() -> Dataset:
     analysis = s.analysis(s.findings(FRAME))
     frame = Frame(FRAME, s.picture(), Calibration(reason="none"))
-    return build_capture(frame, 1, CINE, analysis=analysis, node=NODE, profile=Profile())
+    return build_capture(frame, 1, CINE, patient=CINE, analysis=analysis, node=NODE, profile=Profile())
 
 
 def image_of_shape(ds: Dataset) -> Dataset:

@@ -79,7 +79,10 @@ CASES: dict[str, Callable[[], Dataset]] = {
     "still retired": lambda: still(sop_class_uid=s.RETIRED_US_IMAGE),
     "still of odd size": lambda: still(columns=161),
     "still without region": lambda: still(SequenceOfUltrasoundRegions=None),
-    "still with a body part": lambda: still(BodyPartExamined="ABDOMEN"),
+    **{
+        f"still of {part}": lambda part=part: still(BodyPartExamined=part)  # type: ignore[misc]
+        for part in ("ABDOMEN", "ABDOMENPELVIS", "BRAIN", "HEAD", "PELVIS", "SKULL", "FETUS", "BREAST", "OB LOWER ABD")
+    },
     "still in Cyrillic": lambda: still(SpecificCharacterSet="ISO_IR 144", PatientName="Иванова^Анна"),
     "cine JPEG": lambda: cine(transfer_syntax_uid=JPEGBaseline8Bit),
     "cine retired": lambda: cine(sop_class_uid=s.RETIRED_US_MULTI_FRAME),
