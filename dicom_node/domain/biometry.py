@@ -29,7 +29,7 @@ from dicom_node.domain.biometry_equations import (
     weight_z_score,
 )
 from dicom_node.domain.concept import Concept
-from dicom_node.domain.finding import Finding, Measurement
+from dicom_node.domain.finding import Finding, Measurement, NotAssessable
 from dicom_node.domain.frame import FrameReference
 
 DAYS_PER_WEEK = 7
@@ -177,10 +177,17 @@ def _gathered(findings: Iterable[Finding]) -> dict[str, Size]:
     return {name: Size(name, fmean(m.value for m in found), tuple(found)) for name, found in measured.items()}
 
 
+def believable(finding: Finding) -> Finding:
+    """Give a finding as it is, or that it is not assessable: a size that no fetus has is an error, whoever made it."""
+    if not isinstance(finding, Measurement) or finding.unit != "mm":
+        return finding
+    if POSSIBLE_MM[0] <= finding.value <= POSSIBLE_MM[1]:
+        return finding
+    return NotAssessable(finding.task, finding.frame, finding.name, f"{finding.value:.1f} mm is no size of a fetus")
+
+
 def _why_left_out(size: Size) -> str | None:
     low, high = min(size.values_mm), max(size.values_mm)
-    if not POSSIBLE_MM[0] <= low <= high <= POSSIBLE_MM[1]:
-        return f"{low if low < POSSIBLE_MM[0] else high:.1f} mm is no size of a fetus"
     if high - low > DISAGREEMENT * size.value_mm:
         return f"the frames disagree: {low:.0f} to {high:.0f} mm"
     return None

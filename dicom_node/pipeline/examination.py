@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from pydicom import Dataset
 
+from dicom_node.domain.biometry import believable
 from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
 from dicom_node.domain.finding import frames_of as frames_of_finding
 from dicom_node.domain.frame import Frame, FrameReference
@@ -189,7 +190,7 @@ class Examiner:
                 not_analysed.extend(_not_analysed(frame.reference, reason, task.name) for frame in accepted)
                 continue
             for answer in answers:
-                found[frames_of_finding(answer)[0]].append(answer)
+                found[frames_of_finding(answer)[0]].append(believable(answer))
         return [
             SeenFrame(f.reference, f.plane or OUT_OF_SCOPE, f.plane_probability or 0.0, tuple(found[f.reference]))
             for f in gated

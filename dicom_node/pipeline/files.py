@@ -9,6 +9,7 @@ from pathlib import Path
 from pydicom import dcmread
 
 from dicom_node.errors import BadInput
+from dicom_node.results.loop_guard import is_own_result
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,14 @@ class StudyFiles:
     title: str
     study_instance_uid: str
     files: tuple[Path, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """A file that is not looked at, and why."""
+
+    path: Path
+    reason: str
 
 
 def expand(paths: Iterable[Path]) -> list[Path]:
@@ -39,15 +48,18 @@ def expand(paths: Iterable[Path]) -> list[Path]:
     return found
 
 
-def sort_into_studies(paths: Iterable[Path]) -> tuple[list[StudyFiles], list[Path]]:
-    """Group files by Study Instance UID; the second list is of files that are no DICOM instances of any study."""
+def sort_into_studies(paths: Iterable[Path]) -> tuple[list[StudyFiles], list[Stranger]]:
+    """Group files by Study Instance UID; the second list is of files that belong to no study of images."""
     studies: dict[str, list[Path]] = {}
     titles: dict[str, str] = {}
-    strangers: list[Path] = []
+    strangers: list[Stranger] = []
     for path in paths:
         header = _identity(path)
         if header is None or not header.study_instance_uid:
-            strangers.append(path)
+            strangers.append(Stranger(path, "the file is not a DICOM instance of a study"))
+            continue
+        if header.is_own_result:  # a study comes back from the PACS with all that was said of it
+            strangers.append(Stranger(path, "a result of this software, not taken for an image"))
             continue
         studies.setdefault(header.study_instance_uid, []).append(path)
         titles.setdefault(header.study_instance_uid, header.study_description or path.parent.name or "study")
@@ -78,12 +90,15 @@ class _Identity:
     sop_instance_uid: str
     study_instance_uid: str
     study_description: str
+    is_own_result: bool
 
 
 def _identity(path: Path) -> _Identity | None:
-    keywords = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "StudyDescription"]
+    names = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "StudyDescription"]
     try:
-        header = dcmread(path, stop_before_pixels=True, specific_tags=keywords)
-        return _Identity(*(str(header.get(keyword) or "") for keyword in keywords))
+        wanted = [*names, "ManufacturerModelName", "Modality", "ImageType"]
+        header = dcmread(path, stop_before_pixels=True, specific_tags=wanted)
+        of_class, instance, study, description = (str(header.get(name) or "") for name in names)
+        return _Identity(of_class, instance, study, description, is_own_result(header))
     except Exception:  # noqa: BLE001 - pydicom has no one error for what it cannot read
         return None

@@ -53,7 +53,7 @@ def analyse_files(
     studies, strangers = sort_into_studies(expand(paths))
     answers = [_answer(study, out, examiner, config, now, profile=profile) for study in studies]
     if strangers:
-        unread = [NotAnalysed(path.name, "the file is not a DICOM instance of a study") for path in strangers]
+        unread = [NotAnalysed(it.path.name, it.reason) for it in strangers]
         answers.append(OfflineAnswer("", summarise([], unread), (), ()))
     return answers
 

@@ -122,6 +122,21 @@ def test_what_is_no_dicom_file_is_named_and_the_rest_analysed(files: list[Path],
     assert evidence_of(pydicom.dcmread(report)) == [sop_uid_of(files[0])]
 
 
+def test_what_was_said_of_a_study_is_not_looked_at_and_other_answers_have_other_uids(
+    files: list[Path], tmp_path: Path
+) -> None:
+    """Analyse a study as it comes back from the PACS: with all results of the time before."""
+    assert cli("analyse", files[0], "--out", tmp_path / "first").returncode == 0
+    before = sorted((tmp_path / "first").glob("*/*.dcm"))
+    outcome = cli("analyse", files[0], *before, "--out", tmp_path / "second")
+    assert outcome.returncode == 0, outcome.stderr
+    assert "a result of this software" in outcome.stdout
+    (report,) = (tmp_path / "second").glob("*/*_findings_sr.dcm")
+    assert evidence_of(pydicom.dcmread(report)) == [sop_uid_of(files[0])]
+    after = sorted((tmp_path / "second").glob("*/*.dcm"))
+    assert {sop_uid_of(it) for it in before}.isdisjoint(sop_uid_of(it) for it in after)
+
+
 def test_objects_are_written_as_a_destination_wants_them(files: list[Path], tmp_path: Path) -> None:
     config = tmp_path / "config.yaml"
     pacs = "{name: pacs, ae_title: P, host: h, port: 1, capture_modality: US, encoding: jpeg}"

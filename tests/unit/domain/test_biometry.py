@@ -13,12 +13,13 @@ from dicom_node.domain.biometry import (
     Derived,
     NotDerived,
     age_by_dates,
+    believable,
     derive,
     left_out,
     sizes_of,
     weeks_and_days,
 )
-from dicom_node.domain.finding import Measurement
+from dicom_node.domain.finding import Measurement, NotAssessable
 from dicom_node.domain.frame import FrameReference
 
 FRAME = FrameReference("1.2", "1.2.3", 4)
@@ -129,17 +130,20 @@ def test_frames_that_disagree_give_no_size_but_a_reason() -> None:
     assert left_out(heads(200.0, 240.0)) == {"HC": "the frames disagree: 200 to 240 mm"}
 
 
-@pytest.mark.parametrize("value_mm", [0.05, 600.1, -3.0])
-def test_a_size_that_no_fetus_has_is_left_out_with_a_reason(value_mm: float) -> None:
-    assert not sizes_of(heads(value_mm))
-    assert left_out(heads(value_mm)) == {"HC": f"{value_mm:.1f} mm is no size of a fetus"}
-    assert sizes_of(heads(0.1))["HC"].value_mm == 0.1
-    assert sizes_of(heads(600.0))["HC"].value_mm == 600.0
+@pytest.mark.parametrize("value_mm", [0.0, 0.05, 600.1, -3.0, float("nan")])
+def test_a_size_that_no_fetus_has_is_not_assessable(value_mm: float) -> None:
+    (it,) = heads(value_mm)
+    assert believable(it) == NotAssessable(it.task, it.frame, "HC", f"{value_mm:.1f} mm is no size of a fetus")
 
 
-@pytest.mark.parametrize("nothing", [0.0, float("nan")])
-def test_nothing_is_no_size(nothing: float) -> None:
-    assert not sizes_of(heads(nothing))
+@pytest.mark.parametrize("value_mm", [0.1, 600.0])
+def test_a_size_that_a_fetus_may_have_stays(value_mm: float) -> None:
+    assert [believable(it) for it in heads(value_mm)] == heads(value_mm)
+
+
+def test_pixels_are_no_size_of_a_fetus_and_stay() -> None:
+    in_pixels = replace(heads(1000.0)[0], unit="{pixels}")
+    assert believable(in_pixels) == in_pixels
 
 
 def test_pixels_have_no_age() -> None:
