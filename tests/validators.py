@@ -32,7 +32,7 @@ def run(*command: object) -> subprocess.CompletedProcess[str]:
 def dciodvfy(path: Path) -> str:
     """Check an object against its IOD. Not every error of this tool says so: what counts is its exit code."""
     outcome = run("/usr/bin/dciodvfy", "-new", path)
-    return outcome.stderr if outcome.returncode else ""
+    return (outcome.stderr or f"exit code {outcome.returncode}") if outcome.returncode else ""
 
 
 def dsrdump(path: Path) -> str:
@@ -46,7 +46,7 @@ def dsrdump(path: Path) -> str:
 def dcentvfy(sources: Iterable[Path], results: Iterable[Path]) -> str:
     """Check that patient, study and series agree over all files of a study."""
     outcome = run("/usr/bin/dcentvfy", *map(_in_utf_8, sources), *results)
-    return outcome.stderr if outcome.returncode else ""
+    return (outcome.stderr or f"exit code {outcome.returncode}") if outcome.returncode else ""
 
 
 def dcmpschk(path: Path) -> str:

@@ -110,7 +110,8 @@ UNITS = {
 }
 
 #: Classes that speak of the mother, not of the fetus: they go into a report of their own (TID 1006).
-MATERNAL = frozenset({Concept("CERVIX", PRIVATE_SCHEME, "Maternal cervix plane")})
+VIEW_OF_CERVIX = Concept("CERVIX", PRIVATE_SCHEME, "View of maternal cervix")
+MATERNAL = frozenset({VIEW_OF_CERVIX})
 
 # Key object (CID 7010)
 OF_INTEREST = Concept("113000", "DCM", "Of Interest")

@@ -173,8 +173,9 @@ def _number_of_fetuses(items: list[_Item]) -> int:
 
 
 def _named_in_one_way(items: list[_Item], fetuses: tuple[str, ...]) -> int:
-    """Count the fetuses of one way of naming: "A" by its id in one section is "1" by its number in another."""
-    return max(len({_id_of(it.item) for it in items if _named(it.item) == way} & set(fetuses)) for way in _FETUS_NAMES)
+    """Count the fetuses by their ids or by their numbers: "A" in one section may be "1" in another."""
+    ways = (_FETUS_NAMES[:-1], _FETUS_NAMES[-1:])
+    return max(len({_id_of(it.item) for it in items if _named(it.item) in way} & set(fetuses)) for way in ways)
 
 
 def _date(items: list[_Item], concept: Concept) -> date | None:

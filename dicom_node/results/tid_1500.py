@@ -6,22 +6,32 @@ study, and tells what is wrong.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping
 
 from pydicom import Dataset
 
+from dicom_node.domain.biometry import POSSIBLE_MM
 from dicom_node.domain.concept import Concept
 from dicom_node.results import codes
-from dicom_node.results.content_tree import children, content, is_named, name_of, number_of, value_of
+from dicom_node.results.content_tree import children, content, is_named, name_of, number_of, unit_of, value_of
 from dicom_node.results.evidence import needs_frame_numbers
 from dicom_node.results.public_codes import ASKED
 
 Rule = Callable[[Dataset, Mapping[str, Dataset]], Iterator[str]]
 
 _NORMAL = {codes.NORMAL.meaning, codes.NO_ABNORMALITY.meaning}
-#: Numbers that are shares: the highest that each can be.
-_AT_MOST = {codes.PROBABILITY: 1.0, codes.CERTAINTY: 100.0, codes.IMAGE_QUALITY_RATING: 100.0}
+#: The unit of each number that is a share, and the highest that it can be. All other numbers are sizes.
+_SHARES = {
+    codes.PROBABILITY: (codes.NO_UNITS, 1.0),
+    codes.CERTAINTY: (codes.PERCENT, 100.0),
+    codes.IMAGE_QUALITY_RATING: (codes.PERCENT, 100.0),
+}
+_SIZES = {codes.UNITS["mm"]: POSSIBLE_MM, codes.UNITS["{pixels}"]: (0.0, math.inf)}
+_ROUNDING = 0.01  #: by which probabilities may miss 1 together
+_WITHOUT_ANSWER = {codes.NOT_ASSESSABLE.meaning, codes.NOT_ANALYSED.meaning}
+_MATERNAL = {concept.meaning for concept in codes.MATERNAL}
 _WEIGHTS = re.compile("weights_sha256=[0-9a-f]{64}")
 _ALGORITHM: tuple[Concept, ...] = (codes.ALGORITHM_FAMILY, codes.ALGORITHM_NAME, codes.ALGORITHM_VERSION)
 
@@ -107,12 +117,16 @@ def _the_subject_is_the_one_that_is_spoken_of(ds: Dataset, _sources: Mapping[str
         yield "the subject is somebody else than the fetus"
     if subjects and not any(str(item.get("TextValue", "")).strip() for item in children(ds, codes.SUBJECT_ID)):
         yield "the fetus has no Subject ID"
-    of_the_fetus = any(content(ds, "SCOORD")) or any(children(group, codes.NORMALITY) for group in _groups(ds))
-    if not subjects and of_the_fetus:
+    maternal = [group for group in _groups(ds) if any(map(_is_maternal, group.ContentSequence))]
+    others = [it for it in _groups(ds) if it not in maternal and not children(it, codes.RUN_SUMMARY)]
+    if not subjects and others:
         yield "a finding of the fetus stands in the report of the mother"
-    of_the_mother = {concept.meaning for concept in codes.MATERNAL}
-    if subjects and any(_words(it) in of_the_mother for group in _groups(ds) for it in group.ContentSequence):
+    if subjects and maternal:
         yield "a finding of the mother stands in the report of the fetus"
+
+
+def _is_maternal(item: Dataset) -> bool:
+    return value_of(item) in codes.MATERNAL or _words(item) in _MATERNAL
 
 
 def _groups_say_what_was_found(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -125,16 +139,38 @@ def _groups_say_what_was_found(ds: Dataset, _sources: Mapping[str, Dataset]) -> 
                 yield "a line has fewer than two points"
 
 
-def _shares_are_possible(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
-    for concept, most in _AT_MOST.items():
-        for group in _groups(ds):
-            for item in children(group, concept):
-                value = float(item.MeasuredValueSequence[0].NumericValue)
-                if not 0.0 <= value <= most:
-                    yield f"{concept.meaning} cannot be {value:g}"
-    for item in content(ds, "NUM"):
-        if number_of(item) < 0:
-            yield f"{name_of(item)} cannot be {number_of(item):g}"
+def _groups_say_all_that_they_should(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check that a group without an answer gives its reason, a region has a size or a score, a class probabilities."""
+    for group in _groups(ds):
+        comments = [it for it in children(group, codes.COMMENT) if str(it.get("TextValue", "")).strip()]
+        numbers = {name_of(it) for it in _of_type(group, "NUM")}
+        if children(group, codes.RUN_SUMMARY):
+            if not comments:
+                yield "the report does not say that it is investigational"
+        elif any(_words(it) in _WITHOUT_ANSWER for it in children(group, codes.FINDING)):
+            if not comments:
+                yield "a group without an answer does not say why"
+        elif any(content(group, "SCOORD")):
+            if numbers <= {codes.PROBABILITY}:
+                yield "a region has neither a size nor a score"
+        elif codes.PROBABILITY not in numbers:
+            yield "an answer has no probabilities"
+
+
+def _numbers_are_possible(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
+    """Check the unit of each number, that it can be, and that the probabilities of an answer are 1 together."""
+    for group in _groups(ds):
+        for item in _of_type(group, "NUM"):
+            name, unit = name_of(item), unit_of(item)
+            share = _SHARES.get(name) if name else None
+            allowed = {share[0]: (0.0, share[1])} if share else _SIZES
+            if unit not in allowed:
+                yield f"{name} is in {unit}"
+            elif not allowed[unit][0] <= number_of(item) <= allowed[unit][1]:
+                yield f"{name} cannot be {number_of(item):g}"
+        together = sum(number_of(it) for it in children(group, codes.PROBABILITY))
+        if abs(together - round(together)) > _ROUNDING:
+            yield f"probabilities are {together:.2f} together"
 
 
 def _classes_say_of_which_frames(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:
@@ -169,8 +205,9 @@ RULES: tuple[Rule, ...] = (
     _groups_are_of_their_template,
     _groups_are_tracked,
     _groups_say_what_was_found,
+    _groups_say_all_that_they_should,
     _classes_are_whole,
     _answers_fit_their_probabilities,
     _classes_say_of_which_frames,
-    _shares_are_possible,
+    _numbers_are_possible,
 )

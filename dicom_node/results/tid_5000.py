@@ -12,7 +12,7 @@ from pydicom import Dataset
 from pydicom.sr.codedict import codes as published
 
 from dicom_node.domain.biometry import GESTATIONAL_AGE, POSSIBLE_DAYS, POSSIBLE_MM, WEIGHT_PERCENTILE
-from dicom_node.domain.biometry_equations import AGE_BY_LMP, ESTIMATED_WEIGHT, ULTRASOUND_AGE
+from dicom_node.domain.biometry_equations import AGE_BY_LMP, AGES, ESTIMATED_WEIGHT, GROWTHS, ULTRASOUND_AGE
 from dicom_node.domain.concept import Concept
 from dicom_node.results import codes
 from dicom_node.results.content_tree import children, content, is_named, name_of, number_of, unit_of, value_of
@@ -86,6 +86,18 @@ _EQUATIONS = {
     codes.PERCENTILE_RANK: of_cid(12015),
     WEIGHT_PERCENTILE: of_cid(12016),
 }
+#: Of each size that has any: its own equations of age and growth.
+_EQUATIONS_OF_SIZE = {
+    size: frozenset(
+        [it.concept for it in AGES if it.sizes == (name,)] + [it.concept for it in GROWTHS if it.size == name]
+    )
+    for name, size in {
+        "HC": Concept("11984-2", "LN", "Head Circumference"),
+        "BPD": Concept("11820-8", "LN", "Biparietal Diameter"),
+        "AC": Concept("11979-2", "LN", "Abdominal Circumference"),
+        "FL": Concept("11963-6", "LN", "Femur Length"),
+    }.items()
+}
 _UNITS = {
     GESTATIONAL_AGE: "d",
     ULTRASOUND_AGE: "d",
@@ -151,6 +163,19 @@ def _groups(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
         yield from (f"{name} has {count} groups" for name, count in seen.items() if count > 1)
         for group in groups:
             yield from _why_measurements_are_wrong(group)
+    for parent in children(ds, codes.BIOMETRY):
+        for of_a_size in children(parent, codes.BIOMETRY_GROUP):
+            yield from _why_equations_are_wrong(of_a_size)
+
+
+def _why_equations_are_wrong(group: Dataset) -> Iterator[str]:
+    """Check that age and percentile of a size are by an equation of that size."""
+    sizes = {size for it in group.ContentSequence if (size := _EQUATIONS_OF_SIZE.get(name_of(it) or codes.COMMENT))}
+    allowed = frozenset().union(*sizes)
+    for item in group.ContentSequence:
+        for equation in (value_of(it) for it in children(item, codes.EQUATION)) if sizes else ():
+            if equation not in allowed:
+                yield f"{equation} is no equation of the group's size"
 
 
 def _why_measurements_are_wrong(measurements: Sequence[Dataset]) -> Iterator[str]:

@@ -84,6 +84,14 @@ def palette() -> Dataset:
     return ds
 
 
+def inverted() -> Dataset:
+    """Show the head in grey values of which the highest is black."""
+    picture = abnormal_head()
+    ds = still(picture, SamplesPerPixel=1, PhotometricInterpretation="MONOCHROME1", PlanarConfiguration=None)
+    ds.PixelData = (255 - picture).tobytes()
+    return ds
+
+
 def damaged() -> Dataset:
     """Cut the pictures of a cine off: nothing of it can be decoded."""
     ds = cine(transfer_syntax_uid=JPEGBaseline8Bit)
@@ -174,6 +182,8 @@ VARIANTS = {
     ),
     "two regions of different scales": of(two_scales, WITHOUT_BIOMETRY),
     "a region of tissue and one of a trace": of(with_a_trace),
+    "a body part that is no term, and a side": of(lambda: still(BodyPartExamined="FETUS", Laterality="L")),
+    "MONOCHROME1": of(inverted),
     "no study date or patient id": of(lambda: still(StudyDate=None, StudyTime=None, PatientID=None)),
     "a name in Cyrillic": of(lambda: in_script("ISO_IR 144")),
     "a name in Chinese (GB18030)": of(lambda: in_script("GB18030")),

@@ -98,6 +98,38 @@ def a_view(ds: Dataset) -> Dataset:
     return next(it for group in groups for it in group.ContentSequence if value_of(it) == s.BRAIN_TT)
 
 
+def of_views_alone(ds: Dataset) -> None:
+    """Leave a report without region and anomaly, and without its fetus: it could be the mother's."""
+    (measurements,) = children(ds, codes.IMAGING_MEASUREMENTS)
+    views = [it for it in children(measurements, codes.MEASUREMENT_GROUP) if children(it, codes.IMAGE_VIEW)]
+    measurements.ContentSequence = [*children(measurements, codes.MEASUREMENT_GROUP)[-1:], *views]
+    without_fetus(ds)
+
+
+def in_unit(ds: Dataset, concept: Concept, code: str) -> None:
+    spoiling.first(ds, concept).MeasuredValueSequence[0].MeasurementUnitsCodeSequence = [
+        codes.code_item(Concept(code, "UCUM", code))
+    ]
+
+
+def without_comment_beside(ds: Dataset, concept: Concept) -> None:
+    group = next(
+        it for it in spoiling.parents(ds) if any(concept in (name_of(of), value_of(of)) for of in it.ContentSequence)
+    )
+    spoiling.drop(group, codes.COMMENT)
+
+
+def without_probabilities_of_the_anomaly(ds: Dataset) -> None:
+    group = next(it for it in spoiling.parents(ds) if children(it, codes.NORMALITY))
+    spoiling.drop(group, codes.PROBABILITY)
+
+
+def all_alike(ds: Dataset) -> None:
+    group = next(it for it in spoiling.parents(ds) if children(it, codes.NORMALITY))
+    for number in children(group, codes.PROBABILITY):
+        number.MeasuredValueSequence[0].NumericValue = "0.9"
+
+
 def without_fetus(ds: Dataset) -> None:
     spoiling.drop(ds, codes.SUBJECT_CLASS)
     spoiling.drop(ds, codes.SUBJECT_ID)
@@ -206,6 +238,25 @@ FAULTS = {
     "no weights": Fault(
         lambda ds: spoiling.drop(ds, codes.ALGORITHM_PARAMETERS), gate="does not say which weights gave it"
     ),
+    "no fetus, and nothing but views": Fault(of_views_alone, gate="stands in the report of the mother"),
+    "a size in centimetres": Fault(
+        lambda ds: in_unit(ds, s.HEAD_CIRCUMFERENCE, "cm"), gate="Head Circumference is in cm"
+    ),
+    "a probability in per cent": Fault(lambda ds: in_unit(ds, codes.PROBABILITY, "%"), gate="Probability is in %"),
+    "a size that no fetus has": Fault(
+        lambda ds: put_number(ds, s.HEAD_CIRCUMFERENCE, "29274"), gate="Head Circumference cannot be 29274"
+    ),
+    "probabilities that are more than one": Fault(all_alike, gate="probabilities are .* together"),
+    "an anomaly without probabilities": Fault(
+        without_probabilities_of_the_anomaly, gate="an answer has no probabilities"
+    ),
+    "a box without a score": Fault(
+        lambda ds: spoiling.drop(ds, codes.CERTAINTY), gate="a region has neither a size nor a score"
+    ),
+    "not assessable without a reason": Fault(
+        lambda ds: without_comment_beside(ds, codes.NOT_ASSESSABLE), gate="does not say why"
+    ),
+    "no disclaimer": Fault(lambda ds: without_comment_beside(ds, codes.RUN_SUMMARY), gate="that it is investigational"),
     "another sub-template": Fault(other_template, gate="of TID 1411 instead of 1410"),
 }
 TOOLS: dict[str, Callable[[Path, Path], str]] = {

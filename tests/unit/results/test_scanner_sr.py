@@ -98,6 +98,14 @@ def test_one_fetus_that_is_named_in_two_ways_is_no_twin() -> None:
     assert (report.fetuses, report.number_of_fetuses) == (("A", "1"), 1)
 
 
+def test_two_ids_are_twins_in_whichever_way_each_is_named() -> None:
+    report = read(
+        s.biometry_section(s.text_item(s.SUBJECT_ID, "A"), s.biometry_group("HC", (17.0, "cm"))),
+        s.biometry_section(s.text_item(FETUS_ID, "B"), s.biometry_group("HC", (19.0, "cm"))),
+    )
+    assert (report.fetuses, report.number_of_fetuses) == (("A", "B"), 2)
+
+
 def test_a_value_may_name_its_fetus_itself() -> None:
     own = s.number_item(HC, 176.0, "mm", s.text_item(FETUS_ID, "B"))
     assert sizes(s.biometry_section(s.biometry_group("HC", own))) == {(HC, "B"): 176.0}

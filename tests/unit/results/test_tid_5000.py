@@ -158,6 +158,10 @@ FAULTS: dict[str, tuple[Callable[[Dataset], object], str]] = {
         lambda ds: revalue(first(first(ds, WEIGHT), codes.EQUATION), Concept("11932-1", "LN", "HC, Hadlock 1984")),
         "HC, Hadlock 1984 is no equation for Estimated Weight",
     ),
+    "age by the equation of another size": (
+        lambda ds: revalue(first(first(ds, AGE), codes.EQUATION), Concept("11920-6", "LN", "FL, Hadlock 1984")),
+        "FL, Hadlock 1984 is no equation of the group's size",
+    ),
     "no ratio": (lambda ds: rename(first(ds, codes.RATIOS).ContentSequence[1], WEIGHT), "does not belong into Fetal"),
     "no summary item": (
         lambda ds: rename(first(ds, WEIGHT), s.QUANTITIES["AC"]), "does not belong into Fetus Summary",
