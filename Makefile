@@ -12,7 +12,7 @@ demo: install ## the main job on this machine: a simulated scanner, the node, a 
 test: install debian-packages viewer check ## everything CI runs
 	$(RUN_TESTS)
 
-soak: install debian-packages ## some hundred deaths by kill -9 and an hour of load (docs/faults.md); takes some hours
+soak: install debian-packages ## some hundred deaths by kill -9 and an hour of load (docs/faults.md); an hour and a half
 	$(SOAK) points --database sqlite
 	$(SOAK) points --database postgresql
 	$(SOAK) points --database sqlite --everything
