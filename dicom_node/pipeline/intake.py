@@ -20,17 +20,17 @@ from sqlalchemy.orm import Session
 from dicom_node.audit.acts import Audit
 from dicom_node.config import Config, Scanner
 from dicom_node.dimse.contexts import ContextDecision
-from dicom_node.dimse.handlers import Caller, CommitmentReport, Ending, Handlers, StoreRequest
+from dicom_node.dimse.handlers import Caller, Ending, Handlers, StoreRequest
 from dicom_node.dimse.peek import Header, as_data_set, peek
-from dicom_node.dimse.status import NO_LONGER_UPDATED, SUCCESS, Answer, Status
+from dicom_node.dimse.status import SUCCESS, Answer, Status
 from dicom_node.domain.identifiers import printable, uid_fault
-from dicom_node.domain.result import SopReference
 from dicom_node.elements import Incomplete
 from dicom_node.engine.job import Enqueue
 from dicom_node.errors import SpoolFull, UnreadableDataset
 from dicom_node.pipeline import jobs
 from dicom_node.pipeline.auditing import AssociationAudit
-from dicom_node.store import associations, commitment_requests, generations, procedure_steps
+from dicom_node.pipeline.scanner_requests import ScannerRequests
+from dicom_node.store import associations
 from dicom_node.store.database import Database, session_within
 from dicom_node.store.generations import Timer
 from dicom_node.store.group_commit import GroupCommit
@@ -42,7 +42,6 @@ logger = logging.getLogger(__name__)
 
 HEAD_BYTES = 64 * 1024  # the identifying elements are nearly always within the first few hundred bytes
 SLOW_AFTER_S = 1.0  # an instance that takes longer to arrive holds its study open before it is there
-REPORT_ELSEWHERE_AFTER = timedelta(seconds=5)  # before that, the association that asked is tried
 WRITE_AGAIN_AFTER_S = (0.5, 2.0, 10.0, 60.0)  #: the last one again and again
 _TRIES = 3  # of a transaction that met another receiver's or a closing (PostgreSQL only; SQLite takes turns)
 _DEADLOCK = "40P01"  # SQLSTATE: two transactions wanted each other's studies, and the server rolled this one back
@@ -81,6 +80,7 @@ class Intake:
         self._is_our_own = lru_cache(maxsize=256)(lambda equipment: is_own_result(as_data_set(equipment)))
         self._on_commitment_report = on_commitment_report
         self._audit = AssociationAudit(audit, database, spool.data_dir)
+        self._requests = ScannerRequests(database, spool.data_dir, enqueue, now)
         self._delivering: set[int] = set()  # open associations that have sent an instance
         self._instances = InstanceLog(partial(is_intact, spool.data_dir))
         self._commits: GroupCommit[tuple[Arrival, PartFile], Recorded] = GroupCommit(self._commit)
@@ -93,11 +93,11 @@ class Intake:
             handshake_failed=self._audit.handshake_failed,
             association_ended=self.association_ended,
             store=self.store,
-            procedure_step_created=self.procedure_step_created,
-            procedure_step_set=self.procedure_step_set,
-            commitment_requested=self.commitment_requested,
-            commitment_report=self.commitment_report,
-            commitment_reported=self.commitment_reported,
+            procedure_step_created=self._requests.procedure_step_created,
+            procedure_step_set=self._requests.procedure_step_set,
+            commitment_requested=self._requests.commitment_requested,
+            commitment_report=self._requests.commitment_report,
+            commitment_reported=self._requests.commitment_reported,
             on_commitment_report=self._on_commitment_report,
         )
 
@@ -238,103 +238,6 @@ class Intake:
         job = jobs.close_study(timer.study_instance_uid, timer.generation, timer.tick, delay=timedelta(seconds=delay_s))
         self._enqueue(session, job)
 
-    def _ask_to_close(self, session: Session, study_instance_uids: Sequence[str], why: str) -> None:
-        for study_instance_uid in study_instance_uids:
-            timer = generations.ask_to_close(session, study_instance_uid, why)
-            if timer is not None:
-                self._start(session, timer, 0)
-
-    # Procedure steps
-
-    def procedure_step_created(self, caller: Caller, sop_instance_uid: str, step: Dataset) -> Answer:
-        """Take an MPPS N-CREATE (PS3.4 F.7.2.1)."""
-        status = str(step.get("PerformedProcedureStepStatus", ""))
-        if status != procedure_steps.IN_PROGRESS:
-            return Answer(Status.INVALID_ATTRIBUTE_VALUE, "a new procedure step must be IN PROGRESS")
-        studies = _studies(step)
-        with self._database.write() as session:
-            if procedure_steps.find(session, sop_instance_uid) is not None:
-                return Answer(Status.DUPLICATE_SOP_INSTANCE, "this procedure step is known already")
-            procedure_steps.create(session, sop_instance_uid, caller.calling_ae_title, studies, self._now())
-        return SUCCESS
-
-    def procedure_step_set(self, _caller: Caller, sop_instance_uid: str, step: Dataset) -> Answer:
-        """Take an MPPS N-SET; COMPLETED asks its studies to close (PS3.4 F.7.2.2).
-
-        Scanners often send it while images still wait in their queue. The instances it lists say so: unless all are
-        here, the quiet time decides as if nothing had been said. That is simpler than to let the last instance close
-        the study, and costs a few seconds. Only the completing N-SET is asked, for it holds the final lists.
-        """
-        status = str(step.get("PerformedProcedureStepStatus", "") or procedure_steps.IN_PROGRESS)
-        if status not in (procedure_steps.IN_PROGRESS, procedure_steps.COMPLETED, procedure_steps.DISCONTINUED):
-            return Answer(Status.INVALID_ATTRIBUTE_VALUE, "no such procedure step status")
-        with self._database.write() as session:
-            known = procedure_steps.find(session, sop_instance_uid)
-            if known is None:
-                return Answer(Status.NO_SUCH_SOP_INSTANCE, "this procedure step was never created here")
-            if known.status != procedure_steps.IN_PROGRESS:
-                return NO_LONGER_UPDATED
-            procedure_steps.set_status(session, sop_instance_uid, status, self._now())
-            if status == procedure_steps.COMPLETED and generations.have_all_arrived(session, _performed(step)):
-                self._ask_to_close(session, known.study_instance_uids, "mpps")
-        return SUCCESS
-
-    # Storage commitment, with scanners asking
-
-    def commitment_requested(self, caller: Caller, transaction_uid: str, references: Sequence[SopReference]) -> Answer:
-        """Write a scanner's question down; who asks for commitment has finished sending, so its studies may close."""
-        now = self._now()
-        with self._database.write() as session:
-            row = commitment_requests.ask(
-                session,
-                transaction_uid=transaction_uid,
-                calling_ae_title=caller.calling_ae_title,
-                host=caller.host,
-                references=[(printable(r.sop_class_uid), printable(r.sop_instance_uid)) for r in references],
-                next_attempt_at=now + REPORT_ELSEWHERE_AFTER,
-                now=now,
-            )
-            studies = generations.studies_of(session, [printable(r.sop_instance_uid) for r in references])
-            self._ask_to_close(session, studies, "commitment")
-            job = jobs.answer_commitment(row.id, caller.calling_ae_title, row.attempts, delay=REPORT_ELSEWHERE_AFTER)
-            self._enqueue(session, job)
-        return SUCCESS
-
-    def commitment_report(self, calling_ae_title: str, transaction_uid: str) -> CommitmentReport | None:
-        """Look up what can be answered now; None when it was answered already, or is being answered elsewhere.
-
-        The row is claimed first: to read a large study back takes longer than the job waits that reports elsewhere.
-        """
-        with self._database.write() as session:
-            row = commitment_requests.find(session, calling_ae_title, transaction_uid)
-            if row is None or row.state != commitment_requests.PENDING:
-                return None
-            row.attempts += 1
-            row.next_attempt_at = self._now() + commitment_requests.LONGEST_ASSESSMENT
-            job = jobs.answer_commitment(
-                row.id, calling_ae_title, row.attempts, delay=commitment_requests.LONGEST_ASSESSMENT
-            )
-            self._enqueue(session, job)
-            claimed, references = row.attempts, commitment_requests.references_of(row)
-        with self._database.read() as session:
-            assessment = commitment_requests.assess(session, self._spool.data_dir, references)
-        with self._database.read() as session:
-            row = commitment_requests.find(session, calling_ae_title, transaction_uid)
-            if row is None or row.state != commitment_requests.PENDING or row.attempts != claimed:
-                return None
-        return CommitmentReport(
-            transaction_uid,
-            tuple(SopReference(*reference) for reference in assessment.committed),
-            tuple((SopReference(sop_class, uid), reason) for sop_class, uid, reason in assessment.failed),
-        )
-
-    def commitment_reported(self, calling_ae_title: str, transaction_uid: str) -> None:
-        """Note that the scanner took the report."""
-        with self._database.write() as session:
-            row = commitment_requests.find(session, calling_ae_title, transaction_uid)
-            if row is not None:
-                commitment_requests.mark_answered(row, self._now())
-
 
 def _is_collision(error: DBAPIError) -> bool:
     """Tell whether a transaction only lost against another, so that it is made again at once."""
@@ -403,19 +306,3 @@ def _arrival(
         fault=fault,
         received_at=now,
     )
-
-
-def _performed(step: Dataset) -> list[str]:
-    """List the instances that a step says it made (PS3.4 Table F.7.2-1, Performed Series Sequence)."""
-    return [
-        printable(str(item.get("ReferencedSOPInstanceUID", "")))
-        for series in step.get("PerformedSeriesSequence", None) or ()
-        for keyword in ("ReferencedImageSequence", "ReferencedNonImageCompositeSOPInstanceSequence")
-        for item in series.get(keyword, None) or ()
-    ]
-
-
-def _studies(step: Dataset) -> list[str]:
-    items = step.get("ScheduledStepAttributesSequence", None) or ()
-    uids = [str(item.get("StudyInstanceUID", "")) for item in items]
-    return [uid for uid in dict.fromkeys(uids) if uid_fault(uid) is None]
