@@ -58,12 +58,12 @@ class StudyAnalysis:
     algorithms: tuple[Algorithm, ...]
     sampling: tuple[CineSampling, ...] = field(default=())
     scanner_report: ScannerReport | None = None
+    #: Names all that was answered, and when, in 64 hexadecimal digits: no other answer has the same.
+    digest: str = field(init=False, repr=False, compare=False)
 
-    @property
-    def digest(self) -> str:
-        """Name all that was answered, and when, in 64 hexadecimal digits: no other answer has the same."""
+    def __post_init__(self) -> None:
         of_cines = [it.seen for it in self.sampling]  # which a CineSampling does not show
-        return hashlib.sha256(f"{self!r} {of_cines!r}".encode()).hexdigest()
+        object.__setattr__(self, "digest", hashlib.sha256(f"{self!r} {of_cines!r}".encode()).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)

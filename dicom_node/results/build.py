@@ -17,6 +17,7 @@ from dicom_node.profile import ObjectKind, Profile
 from dicom_node.results import biometry_sr, captures, findings_sr, key_object, presentation, segmentation
 from dicom_node.results.captures import FrameReader
 from dicom_node.results.document import part10
+from dicom_node.results.evidence import the_named_first
 from dicom_node.results.findings_sr import Subject
 from dicom_node.results.gate import Held, check
 from dicom_node.results.identity import NodeIdentity
@@ -78,7 +79,7 @@ def build_objects(
     :param previous: the reports of the version that this one replaces.
     :param read_frames: gives the analysed frames of a cine, where the profile wants cine overlays.
     """
-    headers = sorted(headers, key=lambda header: str(header.SOPInstanceUID))
+    headers = the_named_first(sorted(headers, key=lambda header: str(header.SOPInstanceUID)))
     frames = sorted(
         key_frames.values(), key=lambda frame: (frame.reference.sop_instance_uid, frame.reference.frame_number or 0)
     )

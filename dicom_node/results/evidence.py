@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from pydicom import DataElement, Dataset
@@ -83,6 +84,22 @@ def patient_and_study(header: Dataset) -> Dataset:
         if keyword not in inherited:
             setattr(inherited, keyword, None)
     return inherited
+
+
+def the_named_first(headers: Sequence[Dataset]) -> list[Dataset]:
+    """Put a header first that names the patient as most of them do: an instance of a study may name nobody."""
+    told = {id(header): [_stated(header, keyword) for keyword in ("PatientID", "PatientName")] for header in headers}
+    named = Counter(patient_id for patient_id, _ in told.values())
+
+    def rank(header: Dataset) -> tuple[bool, int, bool]:
+        patient_id, name = told[id(header)]
+        return not patient_id, -named[patient_id], not name
+
+    return sorted(headers, key=rank)
+
+
+def _stated(header: Dataset, keyword: str) -> str:
+    return str(_as_text(header, keyword).get(keyword) or "") if keyword in header else ""
 
 
 def _as_text(header: Dataset, keyword: str) -> Dataset:

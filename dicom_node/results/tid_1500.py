@@ -91,17 +91,22 @@ def _classes_are_whole(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator
 def _answers_fit_their_probabilities(ds: Dataset, _sources: Mapping[str, Dataset]) -> Iterator[str]:
     """Check that the class that is given is the likeliest one, and normal if and only if it is said to be."""
     for group in _groups(ds):
-        shares = {
-            _words(of_class): number_of(it)
-            for it in children(group, codes.PROBABILITY)
-            for of_class in children(it, codes.FINDING)
-        }
+        shares = _shares_of(group)
         given = shares.keys() & {_words(it) for it in group.ContentSequence}
         if given and max(shares[it] for it in given) < max(shares.values()):
             yield f"{', '.join(sorted(given))} is given, and another class is likelier"
         for normality in children(group, codes.NORMALITY) if given else []:
             if (_words(normality) == codes.NORMAL.meaning) != bool(given & _NORMAL):
                 yield f"{', '.join(sorted(given))} is called {_words(normality)}"
+
+
+def _shares_of(group: Dataset) -> dict[str, float]:
+    """Give the probability of each class of a group."""
+    return {
+        _words(of_class): number_of(it)
+        for it in children(group, codes.PROBABILITY)
+        for of_class in children(it, codes.FINDING)
+    }
 
 
 def _words(item: Dataset) -> str:
@@ -168,9 +173,10 @@ def _numbers_are_possible(ds: Dataset, _sources: Mapping[str, Dataset]) -> Itera
                 yield f"{name} is in {unit}"
             elif not allowed[unit][0] <= number_of(item) <= allowed[unit][1]:
                 yield f"{name} cannot be {number_of(item):g}"
-        together = sum(number_of(it) for it in children(group, codes.PROBABILITY))
-        if abs(together - round(together)) > _ROUNDING:
-            yield f"probabilities are {together:.2f} together"
+        shares = _shares_of(group)
+        answers = shares.keys() & {_words(it) for it in group.ContentSequence}
+        if abs(sum(shares.values()) - len(answers)) > _ROUNDING:
+            yield f"probabilities are {sum(shares.values()):.2f} together"
 
 
 def _classes_say_of_which_frames(ds: Dataset, sources: Mapping[str, Dataset]) -> Iterator[str]:

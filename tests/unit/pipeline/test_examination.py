@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import synthetic
 from pydicom.uid import JPEGBaseline8Bit
 
-from dicom_node.domain.finding import Classification, Finding, HeatMap, NotAssessable
+from dicom_node.domain.finding import Classification, Finding, HeatMap, Measurement, NotAssessable
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.errors import ModelError, UndecodableFrame
 from dicom_node.inference.task import Task
@@ -276,3 +277,21 @@ def test_more_pixels_than_can_be_drawn_at_once_are_told(tmp_path, monkeypatch):
     found = look.examine([cine, *(stored(tmp_path, number=n) for n in (2, 3))], 64)
     assert gate.batches == [3, 3, 1, 1]
     assert [it.reason for it in found.not_analysed] == [examination.TOO_MUCH]
+
+
+class Ruler(Looker):
+    """Measures a head of a size that it is told."""
+
+    def __init__(self, value_mm: float) -> None:
+        super().__init__("brain")
+        self.value_mm = value_mm
+
+    def predict(self, frames: Sequence[Frame]) -> list[Finding]:
+        return [replace(it, value=self.value_mm) for frame in frames for it in synthetic.sizes(frame.reference, HC=1.0)]
+
+
+@pytest.mark.parametrize(("value_mm", "kind"), [(170.0, Measurement), (29274.0, NotAssessable)])
+def test_a_size_that_no_fetus_has_does_not_leave_the_examination(tmp_path: Path, value_mm: float, kind: type) -> None:
+    it, _ = examiner(Ruler(value_mm))
+    found = it.examine([stored(tmp_path)], 8).findings
+    assert [type(finding) for finding in found if finding.task == "biometry"] == [kind]

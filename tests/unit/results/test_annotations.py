@@ -12,6 +12,7 @@ import numpy as np
 import pydicom
 import pytest
 import synthetic as s
+from highdicom.color import CIELabColor
 from highdicom.seg import segread
 from pydicom import Dataset
 
@@ -25,6 +26,7 @@ from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.gate import check
 from dicom_node.results.identity import NodeIdentity
 from dicom_node.results.loop_guard import is_own_result
+from dicom_node.results.render import colours_of
 from dicom_node.results.segmentation import mask_of
 
 NODE = NodeIdentity("DICOM_NODE")
@@ -102,6 +104,19 @@ def test_a_segment_is_tracked_by_the_name_that_the_report_uses() -> None:
     objects = built([outlined(*SQUARE)])
     tracked = objects["segmentation"].SegmentSequence[0].TrackingUID
     assert tracked in [str(e.value) for e in objects["findings_sr"].iterall() if e.keyword == "UID"]
+
+
+def test_a_mask_has_the_colour_of_its_structure_on_the_overlays() -> None:
+    findings = [outlined(*SQUARE)]
+    (segment,) = built(findings)["segmentation"].SegmentSequence
+    stated = CIELabColor(*lab(segment.RecommendedDisplayCIELabValue)).to_rgb()
+    assert stated == pytest.approx(colours_of(findings)[findings[0].name], abs=2)
+
+
+def lab(value: Sequence[int]) -> tuple[float, float, float]:
+    """Undo the scaling of PS3.3 C.10.7.1.1."""
+    l_star, a_star, b_star = value
+    return l_star * 100 / 65535, a_star * 255 / 65535 - 128, b_star * 255 / 65535 - 128
 
 
 def test_a_mask_of_a_cine_names_class_and_frame() -> None:

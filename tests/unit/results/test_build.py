@@ -15,11 +15,12 @@ from pydicom.datadict import dictionary_VR
 from pydicom.dataelem import RawDataElement
 from pydicom.tag import Tag
 
-from dicom_node.domain.finding import Classification, Graphic, Measurement
+from dicom_node.domain.finding import Classification, Graphic, Measurement, Segmentation
 from dicom_node.domain.frame import Calibration, Frame
 from dicom_node.domain.key_frames import SeenFrame
 from dicom_node.domain.result import Algorithm, CineSampling, NotAnalysed, ResultObject
 from dicom_node.domain.scanner_report import ScannerReport
+from dicom_node.profile import SERIES_NUMBERS, Profile
 from dicom_node.results import codes
 from dicom_node.results.build import QuarantinedObject, build_objects
 from dicom_node.results.evidence import INHERITED, patient_and_study
@@ -93,13 +94,21 @@ def test_a_repeat_makes_the_same_bytes() -> None:
         {"findings": ANALYSIS.findings[:-1]},
         {"scanner_report": ScannerReport("1.2.3", date(2026, 1, 2))},
         {"sampling": (CineSampling("1.2", 9, 9),)},
-        {"sampling": (CineSampling("1.2", 9, 9, (SeenFrame(FRAME, "brain", 0.9, ()),)),)},
     ],
 )
 def test_another_answer_makes_other_instances_in_other_series(changes: dict[str, object]) -> None:
     other = build(analysis=dataclasses.replace(ANALYSIS, **changes))  # type: ignore[arg-type]
     for uid in ("SOPInstanceUID", "SeriesInstanceUID"):
         assert {ds[uid].value for ds in build()}.isdisjoint(ds[uid].value for ds in other)
+
+
+def test_another_frame_of_a_cine_is_another_answer() -> None:
+    first, second = (
+        dataclasses.replace(ANALYSIS, sampling=(CineSampling("1.2", 9, 9, (SeenFrame(FRAME, "brain", sure, ()),)),))
+        for sure in (0.9, 0.8)
+    )
+    assert first.digest != second.digest
+    assert first.digest == dataclasses.replace(second, sampling=first.sampling).digest
 
 
 def test_another_node_makes_other_instances() -> None:
@@ -111,14 +120,27 @@ def test_all_objects_name_one_patient_when_the_name_was_corrected_on_the_way() -
     corrected = s.image(number=2, SpecificCharacterSet="ISO_IR 100", PatientName="Döe^Janet", PatientBirthDate=None)
     corrected.StudyInstanceUID = STILL.StudyInstanceUID
     second = s.reference(corrected)
+    square = Graphic("polyline", ((10.0, 10.0), (90.0, 10.0), (90.0, 90.0), (10.0, 90.0), (10.0, 10.0)))
+    outline = Segmentation("biometry", second, "head", s.HEAD, square, 0.9)
     made = build(
-        analysis=s.analysis([*in_pixels(FRAME), *in_pixels(second)]),
+        analysis=s.analysis([*in_pixels(FRAME), *in_pixels(second), *s.anomaly(second), outline]),
         headers=[STILL, corrected],
         key_frames=KEY_FRAMES | {second: Frame(second, s.picture(), Calibration(reason="none"))},
+        profile=Profile(objects=tuple(SERIES_NUMBERS)),
     )
-    assert len(made) == 4
+    assert {ds.Modality for ds in made} == {"SR", "OT", "SEG", "PR", "KO"}
     assert {(str(ds.PatientName), ds.PatientBirthDate) for ds in made} == {("Doe^Jane", "19900101")}
     assert str(corrected.PatientName) == "Döe^Janet"
+
+
+def test_an_instance_that_names_nobody_does_not_make_all_objects_nameless() -> None:
+    nameless = s.image(number=0, PatientID=None, PatientName=None)
+    assert nameless.SOPInstanceUID < STILL.SOPInstanceUID
+    made = build(
+        headers=[nameless, STILL],
+        analysis=s.analysis(in_pixels(FRAME), [NotAnalysed(str(nameless.SOPInstanceUID), "odd")]),
+    )
+    assert {(str(ds.PatientName), ds.PatientID) for ds in made} == {("Doe^Jane", "12345")}
 
 
 def test_tracking_uids_stay_when_only_the_version_counts_up() -> None:

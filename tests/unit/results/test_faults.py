@@ -130,6 +130,11 @@ def all_alike(ds: Dataset) -> None:
         number.MeasuredValueSequence[0].NumericValue = "0.9"
 
 
+def certain_of_all(ds: Dataset) -> None:
+    for number in spoiling.every(ds, codes.PROBABILITY):
+        number.MeasuredValueSequence[0].NumericValue = "1"
+
+
 def without_fetus(ds: Dataset) -> None:
     spoiling.drop(ds, codes.SUBJECT_CLASS)
     spoiling.drop(ds, codes.SUBJECT_ID)
@@ -247,6 +252,7 @@ FAULTS = {
         lambda ds: put_number(ds, s.HEAD_CIRCUMFERENCE, "29274"), gate="Head Circumference cannot be 29274"
     ),
     "probabilities that are more than one": Fault(all_alike, gate="probabilities are .* together"),
+    "probabilities of one each": Fault(certain_of_all, gate="probabilities are .* together"),
     "an anomaly without probabilities": Fault(
         without_probabilities_of_the_anomaly, gate="an answer has no probabilities"
     ),
