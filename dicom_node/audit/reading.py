@@ -48,7 +48,7 @@ def _line(end: int, raw: bytes) -> Line:
     try:
         entry = json.loads(raw)
         return Line(end, raw, str(entry["previous"]), str(entry["message"]))
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return Line(end, raw, None, None)
 
 

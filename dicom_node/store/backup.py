@@ -15,6 +15,7 @@ import shutil
 import sqlite3
 import struct
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ SUMS, ABOUT, FILES = "SHA256SUMS", "backup.json", "data"
 FORMAT = 1
 _DUMPS = {"sqlite": "node.sqlite", "postgresql": "node.pgdump"}  # by kind of database
 _CHUNK = 1 << 20
+_SERVICE = "dicom-node"  # our section of the file that tells PostgreSQL's programs where to connect
 _ROWS_AT_ONCE = 1000
 
 
@@ -223,8 +225,11 @@ def _require_empty(folder: Path, what: str) -> None:
 def _require_empty_database(url: str, kind: str) -> None:
     file = make_url(url).database
     if kind == "sqlite":
-        if file and Path(file).exists():
-            raise BackupFailed(f"the database must be new, and {file} exists")
+        # What a dead process left beside a database would be played into the one that is restored.
+        beside = [f"{file}{suffix}" for suffix in ("", "-wal", "-shm", "-journal")] if file else []
+        for name in beside:
+            if Path(name).exists():
+                raise BackupFailed(f"the database must be new, and {name} exists")
         return
     database = Database(url)
     try:
@@ -264,16 +269,18 @@ def _load_postgresql(source: Path, url: str) -> None:
 
 
 def _run_client(url: str, program: str, *options: str) -> None:
-    """Run a program of PostgreSQL; the password goes by the environment, never by the command line."""
-    where = make_url(url)
-    address = where.set(drivername="postgresql", password=None).render_as_string()
-    environment = {**os.environ, **({"PGPASSWORD": str(where.password)} if where.password else {})}
+    """Run a program of PostgreSQL. Where and with which password is in a file: command lines can be read by all."""
     found = shutil.which(program)
     if found is None:
         raise BackupFailed(f"{program} is not installed here; Debian has it in postgresql-client")
-    outcome = subprocess.run(
-        [found, "--no-password", f"--dbname={address}", *options], env=environment, capture_output=True, check=False
-    )
+    where = make_url(url)
+    _, parameters = where.get_dialect()().create_connect_args(where)  # as libpq names them, those after "?" too
+    with tempfile.NamedTemporaryFile("w", prefix="dicom-node-", encoding="utf-8") as services:  # readable by us alone
+        services.write(f"[{_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in parameters.items()))
+        services.flush()
+        environment = {**os.environ, "PGSERVICEFILE": services.name}
+        command = [found, "--no-password", f"--dbname=service={_SERVICE}", *options]
+        outcome = subprocess.run(command, env=environment, capture_output=True, check=False)
     if outcome.returncode != 0:
         raise BackupFailed(f"{program} failed: {outcome.stderr.decode(errors='replace').strip()}")
 

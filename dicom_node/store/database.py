@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from dicom_node.errors import SpoolFull
+from dicom_node.errors import ConfigError, SpoolFull
 from dicom_node.store.turn import Turn
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -73,15 +73,24 @@ class Database:
         return self._turn.taken() if self._turn is not None else nullcontext()
 
     def upgrade(self) -> None:
-        """Bring the schema to the newest migration; nothing happens when it is there already."""
+        """Bring the schema to the newest migration; nothing happens when it is there already.
+
+        :raises ConfigError: the schema is of a newer release.
+        """
         from alembic import command  # noqa: PLC0415 - a third of a second that only an upgrade needs
         from alembic.config import Config as AlembicConfig  # noqa: PLC0415
+        from alembic.util import CommandError  # noqa: PLC0415
 
         configuration = AlembicConfig()
         configuration.set_main_option("script_location", str(MIGRATIONS))
         with self._our_turn(), self._writing.begin() as connection:
             configuration.attributes["connection"] = connection
-            command.upgrade(configuration, "head")
+            try:
+                command.upgrade(configuration, "head")
+            except CommandError as error:
+                raise ConfigError(
+                    f"the database is of a newer release than this one, which cannot use it: {error}"
+                ) from error
 
     def has_schema(self) -> bool:
         """Tell whether our tables are there, of whichever release."""

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import quote
 
 import psycopg
 import pytest
 import synthetic
-from conftest import wait_until
+from conftest import run_postgresql, wait_until
 from fake_pacs import FakePacs
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pynetdicom import AE
 from sending_node import SendingNode
-from sqlalchemy import select
+from sqlalchemy import make_url, select
 from typer.testing import CliRunner
 from world import STUDY, World
 
@@ -233,3 +236,60 @@ def test_while_a_backup_is_made_retention_waits(world: World, tmp_path: Path) ->
 def test_a_node_that_never_started_has_no_backup(tmp_path: Path) -> None:
     with pytest.raises(BackupFailed, match="there is no node to copy"):
         admin.back_up(config_of(tmp_path, f"sqlite:///{tmp_path / 'node.sqlite'}"), tmp_path / "backup")
+
+
+def test_what_a_dead_process_left_beside_a_database_is_not_played_into_the_restored_one(
+    world: World, tmp_path: Path
+) -> None:
+    assert call(tmp_path, "backup")[0] == 0
+    (tmp_path / "new.sqlite-wal").write_bytes(b"what was not written down")
+    outside = (tmp_path / "new.yaml").read_text(encoding="utf-8")
+    (tmp_path / "outside.yaml").write_text(
+        f"{outside}\ndatabase: {{url: 'sqlite:///{tmp_path}/new.sqlite'}}\n", encoding="utf-8"
+    )
+    code, said = call(tmp_path, "restore", "outside.yaml")
+    assert code != 0
+    assert "new.sqlite-wal exists" in said.replace("\n", "")
+
+
+PASSWORD = "sec ret%/@:"
+
+
+@pytest.fixture
+def guarded_server() -> Iterator[str]:
+    """Run a PostgreSQL that asks for a password; gives the URL of a database with it."""
+    with run_postgresql() as url:
+        with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+            connection.execute(f"ALTER USER node PASSWORD '{PASSWORD}'")
+            for name in ("guarded", "guarded_restored"):
+                connection.execute(f"CREATE DATABASE {name}")
+            (hba,) = connection.execute("SHOW hba_file").fetchone() or ("",)
+            Path(hba).write_text("host all all 127.0.0.1/32 scram-sha-256\n", encoding="utf-8")
+            connection.execute("SELECT pg_reload_conf()")
+        yield make_url(url).set(password=PASSWORD, database="guarded").render_as_string(hide_password=False)
+
+
+def test_a_password_gets_to_postgresql_and_on_no_command_line(
+    guarded_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs, seen = tmp_path / "bin", tmp_path / "seen"
+    programs.mkdir()
+    for program in ("pg_dump", "pg_restore"):
+        wrapper = programs / program
+        wrapper.write_text(
+            f'#!/bin/sh\necho "$0" "$@" >> {seen}\nexec {shutil.which(program)} "$@"\n', encoding="utf-8"
+        )
+        wrapper.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    url = f"{guarded_server}?application_name=told"
+    with pytest.raises(psycopg.OperationalError, match="authentication failed"):
+        psycopg.connect(guarded_server.replace("+psycopg", "").replace(quote(PASSWORD, safe=" "), "wrong"))
+    config = config_of(tmp_path / "node", url)
+    bootstrap.prepare_database(config)
+    admin.back_up(config, tmp_path / "backup")
+    restored = config_of(tmp_path / "restored", url.replace("/guarded?", "/guarded_restored?"))
+    admin.restore(restored, tmp_path / "backup")
+    commands = seen.read_text(encoding="utf-8")
+    assert commands.count("--dbname=service=") == 2
+    assert "sec" not in commands.replace(str(tmp_path), "")
+    assert "told" not in commands

@@ -11,9 +11,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Connection, MetaData, Table, insert, select, types
+from sqlalchemy import Column, Connection, MetaData, Table, insert, select, text, types
 
 from dicom_node.engine.queue import JobQueue
+from dicom_node.errors import ConfigError
 from dicom_node.store.database import MIGRATIONS, Database
 from dicom_node.store.tables import Base
 
@@ -97,4 +98,14 @@ def test_rows_of_an_earlier_release_are_all_there_after_the_upgrade(database_url
     with database.read() as session:  # and today's code can read them
         for mapper in Base.registry.mappers:
             assert session.scalars(select(mapper.class_)).one()
+    database.close()
+
+
+def test_a_database_of_a_newer_release_is_a_sentence(database_url: str) -> None:
+    database = Database(database_url)
+    database.upgrade()
+    with database.engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(ConfigError, match="of a newer release than this one"):
+        database.upgrade()
     database.close()
