@@ -32,7 +32,7 @@ from reception import AE_TITLE, LOADS, _free_port, write_load
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from sqlalchemy import MetaData, insert, make_url, select
+from sqlalchemy import Engine, MetaData, insert, make_url, select, text
 
 from dicom_node.bootstrap import open_services, prepare_database
 from dicom_node.dimse.listener import Listener
@@ -100,6 +100,19 @@ def fill(node: Node, count: int) -> None:
                     for job in range(3)
                 ],
             )
+    _count_on(engine)
+
+
+def _count_on(engine: Engine) -> None:
+    """Let PostgreSQL number its next rows after those that came with a number, and know how many there are."""
+    if engine.dialect.name != "postgresql":
+        return
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        for row_class in (tables.AssociationRow, tables.InstanceRow, tables.ResultRow, tables.DeliveryRow):
+            name = row_class.__tablename__
+            last = f"(SELECT max(id) FROM {name})"
+            connection.execute(text(f"SELECT setval(pg_get_serial_sequence('{name}', 'id'), {last})"))
+        connection.execute(text("VACUUM ANALYZE"))
 
 
 def _rows(numbers: range) -> Mapping[type[tables.Base], list[dict[str, Any]]]:
@@ -205,6 +218,12 @@ def work_for_ever(config_file: Path) -> None:
     )
 
 
+def page(node: Node, **which: Any) -> object:
+    """Read a page of studies: the newest, the oldest, or the one after a study."""
+    with node.services.database.read() as session:
+        return overview.page_of_studies(session, PAGE, **which)
+
+
 def work(images: Path) -> Mapping[str, tuple[Callable[[Node], object], int]]:
     """Name what a node does, and how often it is measured."""
     files = sorted(images.rglob("*.dcm"))
@@ -223,11 +242,6 @@ def work(images: Path) -> Mapping[str, tuple[Callable[[Node], object], int]]:
             ds.file_meta.MediaStorageSOPInstanceUID = ds.SOPInstanceUID
             assert association.send_c_store(ds).Status == 0
         association.release()
-
-    def page(node: Node, *, last: bool = False) -> object:
-        with node.services.database.read() as session:
-            total = overview.count_studies(session)
-            return overview.list_studies(session, PAGE, max(0, total - PAGE) if last else 0)
 
     def one_study(node: Node) -> object:
         with node.services.database.read() as session:
@@ -262,7 +276,8 @@ def work(images: Path) -> Mapping[str, tuple[Callable[[Node], object], int]]:
     return {
         f"{len(files)} images are received": (receive, 5),
         "first page of studies": (page, 20),
-        "last page of studies": (lambda node: page(node, last=True), 20),
+        "last page of studies": (lambda node: page(node, oldest=True), 20),
+        "a page of studies after another": (lambda node: page(node, older_than=uid(PAGE // 2)), 20),
         "page of one study": (one_study, 20),
         "listings of studies and associations": (listing, 20),
         "figures for Prometheus": (metrics, 10),

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import case, func, select
+from sqlalchemy import case, func, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from dicom_node.domain.study import DeliveryState, GenerationState, study_state
@@ -51,6 +51,15 @@ class StudyLine:
 
 
 @dataclass(frozen=True, slots=True)
+class StudyPage:
+    """A page of a list, and whether there are others before and after it."""
+
+    lines: list[StudyLine]
+    has_newer: bool
+    has_older: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StudyRecord:
     """Everything the rows say about one study. ``results`` holds every version, the newest first."""
 
@@ -82,16 +91,34 @@ class Gauges:
     oldest_pending_at: dict[str, datetime] = field(default_factory=dict)  #: by destination: when its object was made
 
 
-def count_studies(session: Session) -> int:
-    """Count all studies."""
-    return session.scalar(select(func.count()).select_from(StudyRow)) or 0
-
-
-def list_studies(session: Session, limit: int, offset: int = 0) -> list[StudyLine]:
+def list_studies(session: Session, limit: int) -> list[StudyLine]:
     """List studies, the newest first."""
-    newest = StudyRow.created_at.desc(), StudyRow.study_instance_uid.desc()  # one index, read backwards
-    page = select(StudyRow.study_instance_uid).order_by(*newest)
-    return _lines(session, list(session.scalars(page.limit(limit).offset(offset))))
+    return page_of_studies(session, limit).lines
+
+
+def page_of_studies(
+    session: Session, limit: int, *, older_than: str = "", newer_than: str = "", oldest: bool = False
+) -> StudyPage:
+    """Give a page of the studies, the newest first; it takes as long on every page, however many there are.
+
+    :param older_than: a Study Instance UID, after which the page begins; ``newer_than``: before which it ends.
+    :param oldest: the last page instead. Without any of them, or with an unknown study, the first.
+    """
+    beside = session.get(StudyRow, older_than or newer_than) if older_than or newer_than else None
+    backwards = oldest or (beside is not None and not older_than)
+    place = tuple_(StudyRow.created_at, StudyRow.study_instance_uid)
+    page = select(StudyRow.study_instance_uid)
+    if beside is not None:
+        at = tuple_(literal(beside.created_at, StudyRow.created_at.type), literal(beside.study_instance_uid))
+        page = page.where(place > at if backwards else place < at)
+    order = (StudyRow.created_at, StudyRow.study_instance_uid)  # one index, read from either end
+    ordered = page.order_by(*(order if backwards else (column.desc() for column in order)))
+    uids = list(session.scalars(ordered.limit(limit + 1)))
+    more, shown = len(uids) > limit, uids[:limit]
+    lines = _lines(session, shown[::-1] if backwards else shown)
+    if backwards:
+        return StudyPage(lines, has_newer=more, has_older=beside is not None)
+    return StudyPage(lines, has_newer=beside is not None, has_older=more)
 
 
 def show_study(session: Session, study_instance_uid: str) -> StudyRecord | None:

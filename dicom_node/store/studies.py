@@ -12,13 +12,13 @@ from dicom_node.store.results import results_of
 from dicom_node.store.tables import AnalysisRow, DeliveryRow, ResultRow
 
 
-def list_studies(session: Session, limit: int = 1000, offset: int = 0) -> list[dict[str, Any]]:
+def list_studies(session: Session, limit: int = 1000) -> list[dict[str, Any]]:
     """List studies, the newest first, each with the objects of its newest answer.
 
     ``results`` has one entry for each object and destination; an object that goes nowhere has one without a
     destination. ``instances`` counts what was acknowledged, also after retention removed its bytes.
     """
-    return [_study(session, line) for line in overview.list_studies(session, limit, offset)]
+    return [_study(session, line) for line in overview.list_studies(session, limit)]
 
 
 def show_study(session: Session, study_instance_uid: str) -> dict[str, Any] | None:

@@ -99,12 +99,16 @@ class Pages:
 
     def studies(self, request: Request) -> Response:
         """List the studies, the newest first."""
+        asked = request.query_params
         with self.database.read() as session:
-            total = overview.count_studies(session)
-            last = max(1, -(-total // STUDIES_PER_PAGE))
-            number = min(_page_number(request), last)
-            lines = overview.list_studies(session, STUDIES_PER_PAGE, (number - 1) * STUDIES_PER_PAGE)
-        return self._show(request, "studies", lines=lines, total=total, number=number, last=last)
+            page = overview.page_of_studies(
+                session,
+                STUDIES_PER_PAGE,
+                older_than=asked.get("older", ""),
+                newer_than=asked.get("newer", ""),
+                oldest="oldest" in asked,
+            )
+        return self._show(request, "studies", lines=page.lines, has_newer=page.has_newer, has_older=page.has_older)
 
     def study(self, request: Request) -> Response:
         """Show one study."""
@@ -230,11 +234,6 @@ def public_text(config: Config) -> str:
     if config.database.url is not None:
         values["database"]["url"] = mask_password(config.database.url)
     return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
-
-
-def _page_number(request: Request) -> int:
-    text = request.query_params.get("page", "1")
-    return max(1, int(text)) if text.isascii() and text.isdigit() and len(text) < 10 else 1  # noqa: PLR2004
 
 
 def _environment() -> Environment:

@@ -309,16 +309,26 @@ def test_studies_are_listed_newest_first_with_their_word(busy: Node) -> None:
 
 def test_studies_come_fifty_to_a_page(node: Node) -> None:
     with node.database.write() as session:
-        for number in range(51):
+        for number in range(120):
             for row in study(f"2.25.{number}", "closed", ago(minutes=number)):
                 session.add(row)
                 session.flush()
-    first, second, beyond = node.page("/"), node.page("/?page=2"), node.page("/?page=99")
-    assert first.count("/studies/") == 50
-    assert 'href="/?page=2"' in first
-    assert re.findall(r'/studies/([\d.]+)"', second) == ["2.25.50"]
-    assert re.findall(r'/studies/([\d.]+)"', beyond) == ["2.25.50"]
-    assert node.page("/?page=<script>").count("/studies/") == 50
+
+    def shown(path: str) -> list[int]:
+        return [int(number) for number in re.findall(r'/studies/2\.25\.(\d+)"', node.page(path))]
+
+    assert shown("/") == list(range(50))
+    assert shown("/?older=2.25.49") == list(range(50, 100))
+    assert shown("/?older=2.25.99") == list(range(100, 120))
+    assert shown("/?newer=2.25.100") == list(range(50, 100))
+    assert shown("/?newer=2.25.50") == list(range(50))
+    assert shown("/?oldest") == list(range(70, 120))
+    assert shown("/?older=<script>") == shown("/?newer=1.2.3") == list(range(50))
+    first, middle, last = node.page("/"), node.page("/?older=2.25.49"), node.page("/?oldest")
+    assert ('href="/?older=2.25.49"' in first, "newer" in first) == (True, False)
+    assert 'href="/?older=2.25.99"' in middle
+    assert 'href="/?newer=2.25.50"' in middle
+    assert ('href="/?newer=2.25.70"' in last, "older" in last) == (True, False)
 
 
 def test_an_empty_node_says_what_to_do_next(node: Node) -> None:
