@@ -43,7 +43,7 @@ def train(
     from dicom_node.training.recipe import recipes_for
 
     for recipe in recipes_for(task, network):
-        folder = out / task / recipe.folder
+        folder = out / task / recipe.network
         simulated = simulated_images(out, recipe.simulated, recipe.simulated_seed)
         checkpoint = run(recipe, data, folder, device, epochs=epochs, simulated_dir=simulated, models_dir=MODELS)
         console.print(f"checkpoint, metrics and curves lie in {folder}")

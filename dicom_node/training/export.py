@@ -32,7 +32,7 @@ def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Pa
         raise BadInput(f"{checkpoint} is of {' '.join(trained)}, not of {' '.join(wanted)}")
     folder = models_dir / recipe.task
     weights = Manifest.read(folder).weights_path(recipe.network)
-    save_weights(recipe.finished(averaged(state), checkpoint), weights)
+    save_weights(averaged(state), weights)
     seen = {e.picture.group for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"}
     weights.with_suffix(SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
     write_hash(folder, recipe.network)

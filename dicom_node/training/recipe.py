@@ -26,7 +26,6 @@ class Recipe(ABC, Generic[Kind]):
 
     task: ClassVar[str]
     network: ClassVar[str]  #: as the manifest names it
-    course: ClassVar[str] = ""  #: where a network takes several courses one after the other: which one this is
     epochs: ClassVar[int]
     draws: ClassVar[int]  #: pictures per epoch
     batch_size: ClassVar[int]
@@ -40,11 +39,6 @@ class Recipe(ABC, Generic[Kind]):
     validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
     seed: ClassVar[int] = 7
 
-    @property
-    def folder(self) -> str:
-        """Name the folder of its runs, beside those of the task's other networks and courses."""
-        return "-".join(filter(None, (self.network, self.course)))
-
     def prepare(
         self, data_dir: Path, simulated_dir: Path | None, run_dir: Path, models_dir: Path | None, device: str
     ) -> None:
@@ -54,10 +48,6 @@ class Recipe(ABC, Generic[Kind]):
 
         :raises BadInput: it builds on a model, and ``models_dir`` is not given.
         """
-
-    def finished(self, weights: dict[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:  # noqa: ARG002 - of a course
-        """Make the weights that ship of the averaged ones of a checkpoint."""
-        return weights
 
     @abstractmethod
     def read(self, data_dir: Path) -> Sequence[Kind]:

@@ -6,10 +6,6 @@ the encoder, the decoder untrained. Loss: binary cross-entropy on all three mask
 + soft Dice on the region's mask + 0.5 x the mean |log ratio| of its semi-axes by moments, which is what is measured,
 + 0.2 x cross-entropy on the region. AdamW, one cosine cycle.
 
-A second course goes on from there. The first one sees each of the few abdomens and femurs about as often as a head that
-there are five times as many of; the second draws more of them and changes them further, and fewer simulated ones. What
-ships are the mean weights of both: the second measures femurs better, the first heads and abdomens (validation split).
-
 The two sets of heads mean different edges of the skull: HC18 its outer edge, the landmarks one about 2 % further in.
 One network cannot follow both, and the one that tried came out too small on the first and too large on the second. So
 HC18 says where the edge lies; a head of the landmarks teaches only what is surely inside and surely outside.
@@ -27,14 +23,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dicom_node.errors import BadInput
 from dicom_node.inference.letterbox import normalised
 from dicom_node.tasks.biometry.geometry import Array, Ellipse, coverage, distance, draw, shaft
 from dicom_node.tasks.biometry.net import REGIONS, BiometryNet
 from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved
 from dicom_node.training.datasets import BiometryExample, read_biometry
-from dicom_node.training.export import averaged
-from dicom_node.training.loop import CHECKPOINT
 from dicom_node.training.recipe import Recipe, stacked
 
 # How many pictures there are of a kind (train split; simulated ones as made below). Recipes say how often it is drawn.
@@ -68,8 +61,8 @@ class BiometryRecipe(Recipe[BiometryExample]):
     batch_size = 8
     learning_rate = 1e-3
     weight_decay = 0.01
-    width = 288
-    height = 192
+    width = 384
+    height = 256
     simulated_share = 0.2
     simulated: ClassVar[Mapping[str, int]] = {"planes": 480}
     drawn: ClassVar[Mapping[str, float]] = {"head": 1.0, "head of unsure edge": 0.2, "abdomen": 0.45, "femur": 0.45}
@@ -157,47 +150,6 @@ class BiometryRecipe(Recipe[BiometryExample]):
         return self.drawn[kind] / PICTURES[kind]
 
 
-class SecondCourse(BiometryRecipe):
-    """Goes on from the averaged weights of the first course (see the module)."""
-
-    course = "second"
-    epochs = 5
-    draws = 480
-    learning_rate = 5e-4
-    simulated_share = 0.1
-    seed = 11
-    drawn: ClassVar[Mapping[str, float]] = {"head": 0.8, "head of unsure edge": 0.1, "abdomen": 0.8, "femur": 0.5}
-    changes = Augmentation(turn_deg=35, zoom=0.28, stretch=0.12, shift=0.08, mirror=True, light=0.6)
-
-    def __init__(self) -> None:
-        self._start: dict[str, Tensor] = {}
-
-    def prepare(
-        self,
-        data_dir: Path,  # noqa: ARG002
-        simulated_dir: Path | None,  # noqa: ARG002
-        run_dir: Path,
-        models_dir: Path | None,  # noqa: ARG002
-        device: str,
-    ) -> None:
-        """Load what the first course has learned."""
-        self._start = _first_course(run_dir, device)
-
-    def net(self, data_dir: Path) -> nn.Module:
-        """Make the network with what was prepared, or as the first course starts."""
-        net = super().net(data_dir)
-        if self._start:
-            net.load_state_dict(self._start)
-        return net
-
-    def finished(self, weights: dict[str, Tensor], checkpoint: Path) -> dict[str, Tensor]:
-        """Give the mean of both courses; counters, which have none, are those of the second."""
-        first = _first_course(checkpoint.parent, "cpu")
-        return {
-            name: (value + first[name]) / 2 if value.is_floating_point() else value for name, value in weights.items()
-        }
-
-
 def sure_edge(example: BiometryExample) -> bool:
     """Tell whether the label's outline lies on the edge that is to be learned (see the module)."""
     of_landmarks = example.picture.group.startswith("planes/") and not example.picture.simulated
@@ -244,19 +196,8 @@ def encoder_weights(wanted: dict[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(wanted, given, strict=True))
 
 
-def _first_course(run_dir: Path, device: str) -> dict[str, Tensor]:
-    """Give the averaged weights of the first course, whose folder lies beside that of the second.
-
-    :raises BadInput: they are not there.
-    """
-    path = run_dir.with_name(BiometryRecipe().folder) / CHECKPOINT
-    if not path.is_file():
-        raise BadInput(f"the second course of biometry starts from {path}, which is not there")
-    return averaged(torch.load(path, map_location=device, weights_only=True))
-
-
 def _of_region(masks: Tensor, region: Tensor) -> Tensor:
     return masks[torch.arange(len(region), device=masks.device), region]
 
 
-RECIPES = (BiometryRecipe(), SecondCourse())
+RECIPES = (BiometryRecipe(),)

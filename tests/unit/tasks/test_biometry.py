@@ -153,7 +153,7 @@ def test_what_only_one_look_sees_is_not_measured(biometry: Biometry, plane: str,
 
 def test_a_mirrored_picture_has_the_mirrored_size(biometry: Biometry) -> None:
     rng = np.random.default_rng(3)
-    pixels = np.repeat(rng.integers(0, 255, (*SHAPE, 1), dtype=np.uint8), 3, axis=2)
+    pixels = np.repeat(rng.integers(0, 255, (2 * HEIGHT, 2 * WIDTH, 1), dtype=np.uint8), 3, axis=2)
     seen = Frame(FrameReference("1.2", "1.3"), pixels, Calibration(reason="x"), "brain", 0.99)
     mirrored = Frame(seen.reference, np.ascontiguousarray(pixels[:, ::-1]), seen.calibration, "brain", 0.99)
     one, other = biometry.look([seen, mirrored])

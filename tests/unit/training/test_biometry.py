@@ -10,12 +10,10 @@ import pytest
 import torch
 
 from dicom_node.domain.frame import Calibration, Frame, FrameReference
-from dicom_node.errors import BadInput
 from dicom_node.tasks.biometry.geometry import Ellipse, coverage
 from dicom_node.training.datasets import BiometryExample, Picture, read_biometry
 from dicom_node.training.evaluations.biometry import CUT, cut
-from dicom_node.training.loop import CHECKPOINT
-from dicom_node.training.recipes.biometry import BiometryRecipe, KeptShape, SecondCourse, semi_axes, sure_edge
+from dicom_node.training.recipes.biometry import BiometryRecipe, KeptShape, semi_axes, sure_edge
 
 HEAD = Ellipse.of((150.0, 100.0), 80.0, 60.0, 30.0)
 
@@ -75,32 +73,6 @@ def test_the_loss_does_not_ask_for_an_edge_that_nobody_knows(phantoms: Path) -> 
     true = (batch["masks"] - 0.5) * 20
     other = torch.where(batch["known"][:, None].bool(), true, -true)
     assert recipe.loss(Answer(true), batch).item() == pytest.approx(recipe.loss(Answer(other), batch).item(), abs=1e-4)
-
-
-def test_the_second_course_goes_on_from_what_the_first_has_learned(tmp_path: Path) -> None:
-    first, second = BiometryRecipe(), SecondCourse()
-    run_dir = tmp_path / second.folder
-    with pytest.raises(BadInput, match="which is not there"):
-        second.prepare(tmp_path, None, run_dir, None, "cpu")
-    learned = {name: torch.rand_like(value.float()) for name, value in first.net(tmp_path).state_dict().items()}
-    (tmp_path / first.folder).mkdir()
-    average = {"n_averaged": torch.tensor(3), **{f"module.{name}": value for name, value in learned.items()}}
-    torch.save({"average": average}, tmp_path / first.folder / CHECKPOINT)
-    second.prepare(tmp_path, None, run_dir, None, "cpu")
-    name = "unet.segmentation_head.0.weight"
-    assert torch.equal(second.net(tmp_path).state_dict()[name], learned[name])
-    assert first.folder != second.folder
-    shipped = second.finished({name: torch.zeros_like(value) for name, value in learned.items()}, run_dir / CHECKPOINT)
-    assert torch.allclose(shipped[name], learned[name] / 2)
-
-
-def test_the_second_course_draws_more_of_what_there_is_little_of() -> None:
-    def share(recipe: BiometryRecipe, region: str) -> float:
-        dataset = "head_circumference" if region == "head" else "planes"
-        return recipe.weight(example(dataset, region)) / recipe.weight(example("head_circumference", "head"))
-
-    for region in ("abdomen", "femur"):
-        assert share(SecondCourse(), region) > 1.3 * share(BiometryRecipe(), region)
 
 
 def test_a_picture_is_cut_through_the_head() -> None:
