@@ -88,12 +88,12 @@ def patient_and_study(header: Dataset) -> Dataset:
 
 def the_named_first(headers: Sequence[Dataset]) -> list[Dataset]:
     """Put a header first that names the patient as most of them do: an instance of a study may name nobody."""
-    told = {id(header): [_stated(header, keyword) for keyword in ("PatientID", "PatientName")] for header in headers}
-    named = Counter(patient_id for patient_id, _ in told.values())
+    told = {id(header): (_stated(header, "PatientID"), _stated(header, "PatientName")) for header in headers}
+    named = Counter(told.values())
 
-    def rank(header: Dataset) -> tuple[bool, int, bool]:
+    def rank(header: Dataset) -> tuple[bool, bool, int]:
         patient_id, name = told[id(header)]
-        return not patient_id, -named[patient_id], not name
+        return not patient_id, not name, -named[patient_id, name]
 
     return sorted(headers, key=rank)
 

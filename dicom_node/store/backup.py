@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from psycopg.conninfo import make_conninfo
 from sqlalchemy import func, make_url, select
 
 from dicom_node.errors import BackupFailed
@@ -269,17 +270,26 @@ def _load_postgresql(source: Path, url: str) -> None:
 
 
 def _run_client(url: str, program: str, *options: str) -> None:
-    """Run a program of PostgreSQL. Where and with which password is in a file: command lines can be read by all."""
+    """Run a program of PostgreSQL. Where it connects is told by a file and its environment: all read command lines."""
     found = shutil.which(program)
     if found is None:
         raise BackupFailed(f"{program} is not installed here; Debian has it in postgresql-client")
     where = make_url(url)
     _, parameters = where.get_dialect()().create_connect_args(where)  # as libpq names them, those after "?" too
+    environment = dict(os.environ)
+    if password := parameters.pop("password", None):
+        environment["PGPASSWORD"] = str(password)
     with tempfile.NamedTemporaryFile("w", prefix="dicom-node-", encoding="utf-8") as services:  # readable by us alone
-        services.write(f"[{_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in parameters.items()))
-        services.flush()
-        environment = {**os.environ, "PGSERVICEFILE": services.name}
-        command = [found, "--no-password", f"--dbname=service={_SERVICE}", *options]
+        target = {"service": _SERVICE}
+        if "service" in parameters:  # of the administrator's own file, which a file of ours would hide
+            target = {name: parameters.pop(name) for name in ("service", "dbname") if name in parameters}
+            if parameters:
+                raise BackupFailed("beside a service, database.url may name the database only: put the rest into it")
+        else:
+            services.write(f"[{_SERVICE}]\n" + "".join(f"{name}={value}\n" for name, value in parameters.items()))
+            services.flush()
+            environment["PGSERVICEFILE"] = services.name
+        command = [found, "--no-password", f"--dbname={make_conninfo(**target)}", *options]
         outcome = subprocess.run(command, env=environment, capture_output=True, check=False)
     if outcome.returncode != 0:
         raise BackupFailed(f"{program} failed: {outcome.stderr.decode(errors='replace').strip()}")

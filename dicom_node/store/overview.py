@@ -10,6 +10,7 @@ from datetime import datetime
 from sqlalchemy import case, func, literal, select, tuple_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from dicom_node.domain.identifiers import uid_fault
 from dicom_node.domain.study import DeliveryState, GenerationState, study_state
 from dicom_node.store.instances import InstanceState
 from dicom_node.store.results import has_held_back
@@ -104,7 +105,8 @@ def page_of_studies(
     :param older_than: a Study Instance UID, after which the page begins; ``newer_than``: before which it ends.
     :param oldest: the last page instead. Without any of them, or with an unknown study, the first.
     """
-    beside = session.get(StudyRow, older_than or newer_than) if older_than or newer_than else None
+    named = older_than or newer_than
+    beside = session.get(StudyRow, named) if uid_fault(named) is None else None
     backwards = oldest or (beside is not None and not older_than)
     place = tuple_(StudyRow.created_at, StudyRow.study_instance_uid)
     page = select(StudyRow.study_instance_uid)
@@ -114,6 +116,8 @@ def page_of_studies(
     order = (StudyRow.created_at, StudyRow.study_instance_uid)  # one index, read from either end
     ordered = page.order_by(*(order if backwards else (column.desc() for column in order)))
     uids = list(session.scalars(ordered.limit(limit + 1)))
+    if not uids and beside is not None:  # what was there a moment ago was removed meanwhile
+        return page_of_studies(session, limit, oldest=not backwards)
     more, shown = len(uids) > limit, uids[:limit]
     lines = _lines(session, shown[::-1] if backwards else shown)
     if backwards:
@@ -123,7 +127,7 @@ def page_of_studies(
 
 def show_study(session: Session, study_instance_uid: str) -> StudyRecord | None:
     """Give everything about one study, or None when it is unknown."""
-    lines = _lines(session, [study_instance_uid])
+    lines = _lines(session, [study_instance_uid]) if uid_fault(study_instance_uid) is None else []
     if not lines:
         return None
     line = lines[0]

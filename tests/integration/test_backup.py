@@ -252,7 +252,7 @@ def test_what_a_dead_process_left_beside_a_database_is_not_played_into_the_resto
     assert "new.sqlite-wal exists" in said.replace("\n", "")
 
 
-PASSWORD = "sec ret%/@:"
+PASSWORD = "sec ret%/@: "
 
 
 @pytest.fixture
@@ -293,3 +293,20 @@ def test_a_password_gets_to_postgresql_and_on_no_command_line(
     assert commands.count("--dbname=service=") == 2
     assert "sec" not in commands.replace(str(tmp_path), "")
     assert "told" not in commands
+
+
+def test_a_service_of_postgresql_is_passed_on(
+    guarded_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = make_url(guarded_server)
+    services = tmp_path / "services"
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    monkeypatch.setenv("PGSERVICEFILE", str(services))
+    services.write_text(f"[here]\nhost=127.0.0.1\nport={where.port}\nuser=node\n", encoding="utf-8")
+    config = config_of(tmp_path / "node", "postgresql+psycopg:///guarded?service=here")
+    bootstrap.prepare_database(config)
+    assert admin.back_up(config, tmp_path / "backup").problems == ()
+    assert (tmp_path / "backup" / "node.pgdump").stat().st_size > 1000
+    config = config_of(tmp_path / "node", "postgresql+psycopg:///guarded?service=here&sslmode=prefer")
+    with pytest.raises(BackupFailed, match="put the rest into it"):
+        admin.back_up(config, tmp_path / "other")

@@ -323,7 +323,9 @@ def test_studies_come_fifty_to_a_page(node: Node) -> None:
     assert shown("/?newer=2.25.100") == list(range(50, 100))
     assert shown("/?newer=2.25.50") == list(range(50))
     assert shown("/?oldest") == list(range(70, 120))
-    assert shown("/?older=<script>") == shown("/?newer=1.2.3") == list(range(50))
+    assert shown("/?older=<script>") == shown("/?newer=1.2.3") == shown("/?older=%00") == list(range(50))
+    assert shown("/?older=2.25.119") == list(range(70, 120))
+    assert shown("/?newer=2.25.0") == list(range(50))
     first, middle, last = node.page("/"), node.page("/?older=2.25.49"), node.page("/?oldest")
     assert ('href="/?older=2.25.49"' in first, "newer" in first) == (True, False)
     assert 'href="/?older=2.25.99"' in middle

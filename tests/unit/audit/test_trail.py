@@ -104,6 +104,13 @@ def test_a_line_without_its_end_is_told_and_the_trail_goes_on(tmp_path: Path, au
     assert faults(tmp_path) == ["2026-11-21.jsonl, line 2: not a message: its end is missing, or it was changed"]
 
 
+def test_a_line_that_no_reader_of_json_survives_is_told(tmp_path: Path, audit: Audit) -> None:
+    audit.started()
+    with days(tmp_path)[0].open("ab") as stream:
+        stream.write(b"[" * 200_000 + b"\n")
+    assert faults(tmp_path) == ["2026-11-21.jsonl, line 2: not a message: its end is missing, or it was changed"]
+
+
 def test_a_full_disk_stops_nobody_and_is_told_afterwards(
     tmp_path: Path, audit: Audit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

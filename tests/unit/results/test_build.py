@@ -133,6 +133,12 @@ def test_all_objects_name_one_patient_when_the_name_was_corrected_on_the_way() -
     assert str(corrected.PatientName) == "Döe^Janet"
 
 
+def test_the_patient_has_the_name_that_most_images_say() -> None:
+    corrected = [s.image(number=number, PatientName="Roe^Jane") for number in (2, 3)]
+    assert STILL.SOPInstanceUID < corrected[0].SOPInstanceUID
+    assert {str(ds.PatientName) for ds in build(headers=[STILL, *corrected])} == {"Roe^Jane"}
+
+
 def test_an_instance_that_names_nobody_does_not_make_all_objects_nameless() -> None:
     nameless = s.image(number=0, PatientID=None, PatientName=None)
     assert nameless.SOPInstanceUID < STILL.SOPInstanceUID
