@@ -2,12 +2,14 @@
 
     python benchmarks/inference.py                       # simulated pictures, on the processor
     python benchmarks/inference.py --device cuda --repeat 5
+    python benchmarks/inference.py --single              # without the half precision that some processors have
 
 The plain way is what one would write first with the same libraries and the same weights: ultralytics' ``predict``
 picture by picture, all 215 features of pyradiomics for every box, then each network image by image. The node batches,
-freezes its networks, cuts each box out once, keeps pictures in channels-last order and computes the selected features
-only. Both ways look at the same decoded pictures in turn, so that whatever else the machine does weighs on both alike;
-afterwards what they found is compared.
+freezes its networks (in half precision where the processor has matrix units for it), cuts each box out once, keeps
+pictures in channels-last order and computes the selected features only. Both ways look at the same decoded pictures in
+turn, with as many threads, so that whatever else the machine does weighs on both alike; afterwards what they found is
+compared.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import argparse
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -32,6 +34,7 @@ from dicom_node.domain.finding import Classification, Detection, Finding, Measur
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.inference.batching import batches
 from dicom_node.inference.device import choose_device
+from dicom_node.inference.letterbox import Letterbox, grey_of
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.registry import load_task
 from dicom_node.inference.task import Task
@@ -54,6 +57,7 @@ NODE_BATCH = {"cpu": 4, "cuda": 32}  #: what the node takes at once
 FREEZING = ("dicom_node.inference.frozen", *(f"dicom_node.tasks.structures.{it}" for it in ("detector", "reading")))
 FAINTEST = 0.01
 SAME_BOX = 0.8  #: overlap from which two boxes are the same answer: predict draws pictures otherwise into its input
+THREADS = torch.get_num_threads()  #: of both ways: ``predict`` leaves one less than there are
 SAME_SIZE = 0.01  #: share of a size by which two answers may differ
 
 console = Console()
@@ -108,8 +112,10 @@ class PlainStructures(Structures):
         ]
 
     def _look(self, frame: Frame, *, mirror: bool = False) -> Look:
-        picture = np.ascontiguousarray(frame.pixels[:, ::-1] if mirror else frame.pixels)
         width, height = self.detectors[0].size
+        fit = Letterbox.fit(frame.pixels.shape, width, height)
+        seen = fit.apply(grey_of(frame.pixels))  # as the network has learned to see; predict would draw it otherwise
+        picture = np.repeat((seen[:, ::-1] if mirror else seen)[:, :, None], 3, axis=2)
         settings = {"imgsz": (height, width), "conf": FAINTEST, "device": self._device, "verbose": False, "save": False}
         (result,) = self._yolo.predict(picture, **settings)
         found = result.boxes
@@ -118,8 +124,9 @@ class PlainStructures(Structures):
         kinds = found.cls.int().cpu().numpy()
         boxes[kinds, places], scores[kinds, places] = found.xyxy.cpu().numpy(), found.conf.cpu().numpy()
         if mirror:
-            boxes[:, :, [0, 2]] = frame.pixels.shape[1] - boxes[:, :, [2, 0]]
-        return Look(boxes, scores)
+            boxes[:, :, [0, 2]] = width - boxes[:, :, [2, 0]]
+        corners = fit.to_picture(boxes.reshape(-1, 2)).reshape(boxes.shape)
+        return Look(corners, scores)
 
 
 def node_way(tasks: Mapping[str, Task], batch: int) -> Way:
@@ -161,6 +168,7 @@ def plain_tasks(device: str) -> dict[str, Task]:
 
 def timed(way: Way, frames: Sequence[Frame], device: str) -> tuple[float, list[Finding]]:
     """Give seconds and findings of one go."""
+    torch.set_num_threads(THREADS)
     started = time.perf_counter()
     findings = way(frames)
     if device.startswith("cuda"):
@@ -198,10 +206,15 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=48)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--single", action="store_true", help="the node too in single precision, whatever the processor"
+    )
     arguments = parser.parse_args()
     device = choose_device(arguments.device)
     frames = pictures(arguments.frames)
-    node = {name: load_task(name, MODELS, device) for name in NAMES}
+    in_single = patch("dicom_node.inference.frozen.multiplies_halves", lambda _device: False)
+    with in_single if arguments.single else nullcontext():
+        node = {name: load_task(name, MODELS, device) for name in NAMES}
     plain = plain_tasks(device)
     size = NODE_BATCH[device.split(":")[0]]
     gated = gate(frames, node[GATE].predict(frames))

@@ -1,7 +1,8 @@
 """Networks as they run in the node: their graph recorded once, and all that is constant in it computed beforehand.
 
 Batch normalisation disappears into the convolutions before it, and nothing is asked of Python between layers
-(TorchScript, ``torch.jit.freeze``). The numbers differ from those of the network itself by rounding only.
+(TorchScript, ``torch.jit.freeze``). Where the processor multiplies bfloat16 in matrix units (Intel AMX), convolutions
+and linear layers do: about twice as fast. The numbers differ from those of the network itself by rounding only.
 """
 
 from __future__ import annotations
@@ -16,13 +17,21 @@ from torch import nn
 def frozen(net: nn.Module, device: str, **shapes: tuple[int, int, int]) -> Any:
     """Give a network in eval mode frozen, with the methods named in ``shapes`` and no others.
 
+    What it says may be bfloat16: whoever asks makes it float before reckoning on.
+
     :param shapes: of one input (channels, height, width) of each method. Any number of them may come at once.
     """
     examples = {
         method: torch.zeros(2, *shape, device=device).contiguous(memory_format=torch.channels_last)
         for method, shape in shapes.items()
     }
-    with warnings.catch_warnings(), torch.no_grad():
+    in_halves = torch.autocast("cpu", torch.bfloat16, enabled=multiplies_halves(device), cache_enabled=False)
+    with warnings.catch_warnings(), torch.no_grad(), in_halves:
         warnings.simplefilter("ignore")  # tracing remarks on the sizes that it takes as given
         traced = torch.jit.trace_module(net, examples, check_trace=False)  # type: ignore[no-untyped-call]
         return torch.jit.freeze(traced, preserved_attrs=list(shapes))
+
+
+def multiplies_halves(device: str) -> bool:
+    """Tell whether a device has matrix units for bfloat16; without them half precision on a processor is slower."""
+    return device == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))

@@ -127,7 +127,7 @@ class Anomalies:
         with torch.inference_mode():
             features = self._net.features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
             probabilities = self._net.named(features).double().softmax(-1)
-        return probabilities.cpu().numpy(), features.cpu().numpy()
+        return probabilities.cpu().numpy(), features.float().cpu().numpy()
 
     def heat(
         self, frames: Sequence[Frame], features: npt.NDArray[np.float32], classes: npt.NDArray[np.integer]

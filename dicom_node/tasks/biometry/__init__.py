@@ -111,8 +111,8 @@ class Biometry:
         with torch.inference_mode():
             masks, region = self._net(once)
             mirrored, mirrored_region = self._net(once.flip(-1))
-            maps = torch.stack([masks, mirrored.flip(-1)], dim=1).sigmoid().float().cpu().numpy()
-            regions = (region.softmax(-1) + mirrored_region.softmax(-1)).argmax(-1).tolist()
+            maps = torch.stack([masks, mirrored.flip(-1)], dim=1).float().sigmoid().cpu().numpy()
+            regions = (region.float().softmax(-1) + mirrored_region.float().softmax(-1)).argmax(-1).tolist()
         return [Seen(each, self._regions[number]) for each, number in zip(maps, regions, strict=True)]
 
     def with_gate(self, gate: Gate) -> Biometry:

@@ -128,7 +128,7 @@ class Planes:
         import torch  # noqa: PLC0415
 
         with torch.inference_mode():
-            features = self._features(torch.from_numpy(normalised(grey))[:, None].to(self._device))
+            features = self._features(torch.from_numpy(normalised(grey))[:, None].to(self._device)).float()
             planes, brain_planes = (logits.double().softmax(-1) for logits in self._net.named(features))
         return planes.cpu().numpy(), brain_planes.cpu().numpy(), features.cpu().numpy()
 

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -103,6 +104,35 @@ RADIOMIC_NAMES = tuple(
 )
 
 
+@dataclass(slots=True)
+class Bins:
+    """A region's grey values in bins, once some class of features has cut them; they are the same for all classes."""
+
+    values: npt.NDArray[Any] | None = None
+    coefficients: dict[str, Any] = field(default_factory=dict)
+
+
+class _OnceOnly:
+    """Before a class of pyradiomics: keeps it from doing again what it or another class has done before."""
+
+    settings: dict[str, Any]
+    coefficients: dict[str, Any]
+
+    @classmethod
+    @cache
+    def getFeatureNames(cls) -> dict[str, bool]:  # noqa: N802 - pyradiomics' name; it reads the class's source
+        names: dict[str, bool] = super().getFeatureNames()  # type: ignore[misc]
+        return names
+
+    def _applyBinning(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:  # noqa: N802 - pyradiomics' name
+        bins: Bins = self.settings["bins"]
+        if bins.values is None:
+            bins.values = super()._applyBinning(values)  # type: ignore[misc]
+            bins.coefficients = dict(self.coefficients)
+        self.coefficients.update(bins.coefficients)
+        return bins.values
+
+
 def radiomic_features(grey: Grey, box: Box, names: Sequence[str] = RADIOMIC_NAMES, scale: float = 1.0) -> Features:
     """Give features (names,) of a box (x0, y0, x1, y1; picture pixels) of a grey picture (rows, columns).
 
@@ -114,15 +144,18 @@ def radiomic_features(grey: Grey, box: Box, names: Sequence[str] = RADIOMIC_NAME
         image, kind, name = full_name.split("_")
         wanted.setdefault(image, {}).setdefault(kind, []).append(name)
     patch, zoom = box_patch(grey, box)
+    ellipse = _ellipse(patch.shape)
+    region = _itk(ellipse)
     found: dict[str, float] = {}
     for image, classes in wanted.items():
         if image == "ellipse":
-            unit = 1.0 / (zoom * scale)
-            picture, region = _itk(patch, unit), _itk(_ellipse(patch.shape), unit)
+            measured = _itk(ellipse, 1.0 / (zoom * scale))
+            picture, inside = measured, measured
         else:
-            picture, region = _itk(_filtered(patch, image)), _itk(_ellipse(patch.shape))
+            picture, inside = _itk(_filtered(patch, image)), region
+        bins = Bins()
         for kind, wanted_names in classes.items():
-            computed = _computed(kind, picture, region, wanted_names)
+            computed = _computed(kind, picture, inside, wanted_names, bins)
             found |= {f"{image}_{kind}_{name}": value for name, value in computed.items()}
     values = np.array([found[name] for name in names], dtype=np.float64)
     return np.asarray(np.nan_to_num(values, nan=0.0, posinf=0.0, neginf=0.0))
@@ -153,8 +186,8 @@ def _thick(start: float, end: float) -> tuple[float, float]:
     return start - missing / 2, end + missing / 2
 
 
-def _computed(kind: str, picture: Any, region: Any, names: Sequence[str]) -> dict[str, float]:
-    computer = _classes()[kind](picture, region, label=1, binCount=BINS)
+def _computed(kind: str, picture: Any, region: Any, names: Sequence[str], bins: Bins) -> dict[str, float]:
+    computer = _classes()[kind](picture, region, label=1, binCount=BINS, bins=bins)
     for name in names:
         computer.enableFeatureByName(name)
     return {name: float(value) for name, value in computer.execute().items()}
@@ -209,7 +242,7 @@ def _classes() -> dict[str, Any]:
     logging.getLogger("radiomics").setLevel(logging.ERROR)
     # To share 2,304 pixels out among threads takes longer than to filter them.
     ProcessObject.SetGlobalDefaultNumberOfThreads(1)  # type: ignore[no-untyped-call]
-    return {
+    classes = {
         "shape2d": shape2D.RadiomicsShape2D,
         "firstorder": firstorder.RadiomicsFirstOrder,
         "glcm": glcm.RadiomicsGLCM,
@@ -217,4 +250,7 @@ def _classes() -> dict[str, Any]:
         "glszm": glszm.RadiomicsGLSZM,
         "gldm": gldm.RadiomicsGLDM,
         "ngtdm": ngtdm.RadiomicsNGTDM,
+    }
+    return {
+        name: type(kind.__name__, (_OnceOnly, kind), {"__module__": kind.__module__}) for name, kind in classes.items()
     }

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from dicom_node.inference.frozen import frozen
+from dicom_node.inference import frozen as module
+from dicom_node.inference.frozen import frozen, multiplies_halves
 
 
 class TwoParts(nn.Module):
@@ -36,7 +37,8 @@ def net() -> TwoParts:
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_it_says_the_same(net: TwoParts, count: int) -> None:
+def test_it_says_the_same(net: TwoParts, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "multiplies_halves", lambda _device: False)
     fast = frozen(net, "cpu", features=(1, 8, 10), classes=(4, 8, 10))
     pictures = torch.rand(count, 1, 8, 10)
     with torch.inference_mode():
@@ -45,7 +47,34 @@ def test_it_says_the_same(net: TwoParts, count: int) -> None:
         torch.testing.assert_close(fast.classes(features), net.classes(features))
 
 
-def test_the_normalisation_is_folded_away_and_the_network_stays_as_it_was(net: TwoParts) -> None:
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_in_halves_it_says_the_same_but_for_rounding(
+    net: TwoParts, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "multiplies_halves", lambda _device: True)
+    fast = frozen(net, "cpu", features=(1, 8, 10), classes=(4, 8, 10))
+    pictures = torch.rand(count, 1, 8, 10)
+    with torch.inference_mode():
+        features = net.features(pictures)
+        seen = fast.features(pictures)
+        assert seen.dtype == torch.bfloat16
+        torch.testing.assert_close(seen.float(), features, rtol=0.02, atol=0.02)
+        torch.testing.assert_close(fast.classes(seen).float(), net.classes(features), rtol=0.02, atol=0.02)
+
+
+def test_halves_are_for_processors_that_multiply_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
+    assert multiplies_halves("cpu")
+    assert not multiplies_halves("cuda:0")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    assert not multiplies_halves("cpu")
+
+
+@pytest.mark.parametrize("in_halves", [False, True])
+def test_the_normalisation_is_folded_away_and_the_network_stays_as_it_was(
+    net: TwoParts, monkeypatch: pytest.MonkeyPatch, *, in_halves: bool
+) -> None:
+    monkeypatch.setattr(module, "multiplies_halves", lambda _device: in_halves)
     fast = frozen(net, "cpu", features=(1, 8, 10))
     assert "batch_norm" not in str(fast.features.graph)
     assert isinstance(net.seen[1], nn.BatchNorm2d)

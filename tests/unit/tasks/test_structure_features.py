@@ -7,11 +7,13 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from radiomics import firstorder, glcm, gldm, glrlm, glszm, ngtdm
+from SimpleITK import GetImageFromArray
 
 from dicom_node.tasks.structures.categories import FEATURES, CategoriesNet, pooled
 from dicom_node.tasks.structures.deep import DEEP_FEATURES, CropNet, crop_of, deep_features
 from dicom_node.tasks.structures.net import STRUCTURES
-from dicom_node.tasks.structures.radiomics import RADIOMIC_NAMES, USUAL_SIDE_PX, head_scale, radiomic_features
+from dicom_node.tasks.structures.radiomics import BINS, RADIOMIC_NAMES, USUAL_SIDE_PX, head_scale, radiomic_features
 from dicom_node.tasks.structures.reading import BoxReader
 
 
@@ -62,6 +64,29 @@ def test_only_what_is_asked_for_is_computed_and_it_is_the_same(grey: np.ndarray)
     assert np.count_nonzero(everything) > 200
     chosen = [3, 40, 77, 150, 190, 210]
     assert radiomic_features(grey, box, [RADIOMIC_NAMES[i] for i in chosen]) == pytest.approx(everything[chosen])
+
+
+def test_what_classes_share_changes_no_number_of_pyradiomics(grey: np.ndarray) -> None:
+    box = (40.0, 40.0, 88.0, 88.0)  # taken as it is: 48 x 48 pixels
+    inside = grey[40:88, 40:88].astype(np.float64)
+    y, x = (np.mgrid[:48, :48] + 0.5) / 24 - 1
+    picture, region = GetImageFromArray(inside), GetImageFromArray((x**2 + y**2 <= 1).astype(np.uint8))
+    found = dict(zip(RADIOMIC_NAMES, radiomic_features(grey, box), strict=True))
+    classes = {
+        "firstorder": firstorder.RadiomicsFirstOrder,
+        "glcm": glcm.RadiomicsGLCM,
+        "glrlm": glrlm.RadiomicsGLRLM,
+        "glszm": glszm.RadiomicsGLSZM,
+        "gldm": gldm.RadiomicsGLDM,
+        "ngtdm": ngtdm.RadiomicsNGTDM,
+    }
+    for kind, computer in classes.items():
+        plain = computer(picture, region, label=1, binCount=BINS)
+        plain.enableAllFeatures()
+        expected = {f"original_{kind}_{name}": float(value) for name, value in plain.execute().items()}
+        known = expected.keys() & found.keys()
+        assert len(known) == sum(name.startswith(f"original_{kind}_") for name in RADIOMIC_NAMES)
+        assert {name: found[name] for name in known} == {name: expected[name] for name in known}
 
 
 @pytest.mark.parametrize("box", [(0.0, 0.0, 3.0, 2.0), (300.0, 230.0, 320.0, 240.0), (5.0, 5.0, 300.0, 9.0)])
