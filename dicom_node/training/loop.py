@@ -20,6 +20,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.device import choose_device
+from dicom_node.inference.frozen import multiplies_halves
 from dicom_node.training.datasets import Example, split_of
 from dicom_node.training.recipe import Recipe, of_split
 
@@ -133,7 +134,9 @@ class Run:
 
     def step(self, batch: dict[str, Tensor]) -> float:
         """Take one optimiser step and give the loss."""
-        loss = self.recipe.loss(self.net, _on(batch, self.device))
+        in_halves = self.recipe.in_halves and multiplies_halves(self.device)
+        with torch.autocast("cpu", torch.bfloat16, enabled=in_halves):
+            loss = self.recipe.loss(self.net, _on(batch, self.device))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)

@@ -45,6 +45,7 @@ class DetectorRecipe(Recipe[StructureExample]):
     height = 416
     simulated_share = 0.12
     simulated: ClassVar[Mapping[str, int]] = {"head_structures": 240}
+    changes: ClassVar[Augmentation] = CHANGES
 
     def read(self, data_dir: Path) -> Sequence[StructureExample]:
         """Read boxes."""
@@ -58,7 +59,7 @@ class DetectorRecipe(Recipe[StructureExample]):
 
     def sample(self, kept: KeptBoxes, rng: np.random.Generator, *, augment: bool) -> dict[str, Any]:
         """Place the picture and bring its boxes along, as centre and size in shares of the input."""
-        changes = CHANGES if augment else AS_IT_IS
+        changes = self.changes if augment else AS_IT_IS
         grey, matrix = changes.place(kept.picture, self.width, self.height, rng)
         boxes = moved_boxes(kept.boxes, matrix)
         limit = np.array([self.width, self.height] * 2, dtype=np.float64)
