@@ -311,7 +311,7 @@ def load_examiner(config: Config, *, explain: bool = False) -> Any:
     :param explain: whether the plane of each reported frame comes with a heat map too, as anomalies do always.
     :raises ModelError: when the gate is missing, or a model is there but cannot be used.
     """
-    from dicom_node.inference.device import choose_device  # noqa: PLC0415
+    from dicom_node.inference.device import choose_device, share_out_threads  # noqa: PLC0415
     from dicom_node.inference.manifest import Manifest  # noqa: PLC0415
     from dicom_node.inference.registry import load_task  # noqa: PLC0415
     from dicom_node.pipeline.examination import Examiner  # noqa: PLC0415
@@ -329,4 +329,4 @@ def load_examiner(config: Config, *, explain: bool = False) -> Any:
     size = config.analysis.batch_size
     batch = size if size != "auto" else GPU_BATCH if device.startswith("cuda") else CPU_BATCH
     logger.info("%s loaded on %s", ", ".join(tasks), device)
-    return Examiner(tasks, algorithms, missing, batch)
+    return Examiner(tasks, algorithms, missing, batch, share_out_threads(device))

@@ -7,6 +7,7 @@ place of them: it shows the places that the class was read from, and is the same
 from __future__ import annotations
 
 from collections.abc import Sequence
+from threading import Lock
 
 import cv2
 import numpy as np
@@ -41,6 +42,7 @@ class Attention:
         self._features = nn.Identity()
         self._head = nn.Sequential(self._features, *head).eval()
         self._device = next(self._head.parameters()).device
+        self._one_at_a_time = Lock()  # the package hangs itself into the head while it explains
 
     def maps(
         self,
@@ -56,7 +58,7 @@ class Attention:
         """
         targets = [ClassifierOutputTarget(int(kind)) for kind in classes]
         seen = torch.from_numpy(features).to(self._device).requires_grad_()
-        with torch.enable_grad(), METHODS[self.method](self._head, [self._features]) as activation:
+        with self._one_at_a_time, torch.enable_grad(), METHODS[self.method](self._head, [self._features]) as activation:
             small = activation(seen, targets)
         return np.stack(
             [_over_picture(one, shape, size, self._stride) for one, shape in zip(small, shapes, strict=True)]

@@ -14,7 +14,7 @@ from dicom_node.domain.finding import Classification, Finding, HeatMap, Measurem
 from dicom_node.domain.frame import Frame, FrameReference
 from dicom_node.errors import ModelError, UndecodableFrame
 from dicom_node.inference.task import Task
-from dicom_node.pipeline import examination
+from dicom_node.pipeline import examination, looking
 from dicom_node.pipeline.examination import Examiner, StoredInstance, frame_reader, render_frames
 
 SR_CLASS = "1.2.840.10008.5.1.4.1.1.88.33"
@@ -271,11 +271,11 @@ def test_what_cannot_be_read_in_a_header_is_as_if_it_were_not_there(tmp_path):
 
 def test_more_pixels_than_can_be_drawn_at_once_are_told(tmp_path, monkeypatch):
     monkeypatch.setattr(examination, "PIXELS_OF_A_STUDY", 120 * 160)
-    monkeypatch.setattr(examination, "PIXELS_OF_A_BATCH", 2 * 120 * 160)
+    monkeypatch.setattr(looking, "PIXELS_AT_ONCE", 2 * 2 * 120 * 160)
     look, gate = examiner(batch_size=8)
     cine = stored(tmp_path, frames=[synthetic.picture(frame=n) for n in range(7)])
     found = look.examine([cine, *(stored(tmp_path, number=n) for n in (2, 3))], 64)
-    assert gate.batches == [3, 3, 1, 1]
+    assert gate.batches == [3, 3, 3]
     assert [it.reason for it in found.not_analysed] == [examination.TOO_MUCH]
 
 
