@@ -15,6 +15,7 @@ from dicom_node.tasks.structures.fusion import Box, Look, best_boxes
 from dicom_node.tasks.structures.net import STRUCTURES
 from dicom_node.training import metrics
 from dicom_node.training.datasets import StructureExample, read_structures
+from dicom_node.training.detected import DETECTOR
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
 from dicom_node.training.plane_quality import categories, plane_quality
@@ -45,8 +46,9 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
         figures |= {f"{name}.{key}": value for key, value in compared.figures(groups).items()}
     facts = {}
     if task.judge:
-        figures |= plane_quality(data_dir, folder, task, task.judge.reader)
-        judged = categories(data_dir, folder, task.judge.reader)
+        shipped = loaded("structures", Structures, models_dir, device, detector=DETECTOR)
+        figures |= plane_quality(data_dir, folder, shipped, task.judge.reader)
+        judged = categories(data_dir, folder, shipped, task.judge.reader)
         figures |= judged
         facts = {"categories": {"simulated": {"data": "simulated"}}} if judged else {}
     return Outcome(kind, figures, facts)

@@ -1,7 +1,8 @@
 """How the categories are trained: three TabTransformers on selected features of boxes.
 
-Data: the boxes that the shipped detector finds on real heads, standard and not, for the plane's quality; drawn boxes of
-simulated heads with changed structures for the categories (``structure_categories``), which no real set has. Before
+Data: the boxes that the shipped detector finds, on real heads, standard and not, for the plane's quality; on simulated
+heads with changed structures for the categories (``structure_categories``), which no real set has. A structure that is
+absent, or that is not found, has no box and teaches nothing. Before
 that, the features of all boxes are extracted (``head_features``) and selected (``selection``) on the train split; what
 was selected, and how every feature came through, lies in ``selection.csv`` beside the checkpoint. A draw is a frame
 with all its boxes. AdamW, one cosine cycle.
@@ -32,7 +33,6 @@ from dicom_node.training.detected import detect_boxes
 from dicom_node.training.head_features import FOUND, DeepNetwork, Rows, features_of
 from dicom_node.training.metrics import auc
 from dicom_node.training.recipe import Recipe, stacked
-from dicom_node.training.recipes.structures.efficientnet_b4 import DETECTED
 from dicom_node.training.selection import Selection, Target, select
 
 DEEP = "efficientnet_b4"
@@ -72,7 +72,7 @@ class CategoriesRecipe(Recipe[HeadExample]):
     width = 64  # of the crops
     height = 64
     simulated_share = 0.35
-    simulated: ClassVar[Mapping[str, int]] = {"structure_categories": 400}
+    simulated: ClassVar[Mapping[str, int]] = {"structure_categories": 600}
 
     def __init__(self) -> None:
         self._tables: dict[Path, Path] = {}
@@ -86,13 +86,12 @@ class CategoriesRecipe(Recipe[HeadExample]):
         if models_dir is None:
             raise BadInput("features are those of the shipped detector and network; no models are given")
         deep = deep_network(models_dir, device)
-        self._tables[data_dir] = run_dir.parent / DETECTED
-        detect_boxes(data_dir, models_dir, device, self._tables[data_dir])
+        self._tables[data_dir] = detect_boxes(data_dir, models_dir, device, run_dir.parent)
         folder = run_dir / "features"
         real = [head for head in self.read(data_dir) if split_of(head.picture.group) != "test"]
         rows = {data_dir: features_of(real, deep, folder, processes=PROCESSES)[FOUND]}
         if simulated_dir is not None:
-            self._tables[simulated_dir] = simulated_dir / "head_structures" / "boxes.csv"
+            self._tables[simulated_dir] = detect_boxes(simulated_dir, models_dir, device, run_dir.parent)
             changed = self.read(simulated_dir)
             rows[simulated_dir] = features_of(changed, deep, folder, processes=PROCESSES)[FOUND]
         train = [head for head in real if split_of(head.picture.group) == "train"]

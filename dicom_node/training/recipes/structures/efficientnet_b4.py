@@ -33,7 +33,6 @@ RESERVE = 1.25  #: how much more than the crop is kept, for turns and shifts to 
 NON_STANDARD_WEIGHT = 3.0  #: there are three times fewer of them
 UNKNOWN = -1.0
 STANDARD_LOSS = 0.7
-DETECTED = "detected_boxes.csv"  #: in the folder of the task's runs: both networks are made from it
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +68,7 @@ class CropRecipe(Recipe[HeadExample]):
         """Let the shipped detector find the boxes of every real head."""
         if models_dir is None:
             raise BadInput("crops are cut from the boxes that the shipped detector finds; no models are given")
-        table = run_dir.parent / DETECTED
-        detect_boxes(data_dir, models_dir, device, table)
-        self._tables[data_dir] = table
+        self._tables[data_dir] = detect_boxes(data_dir, models_dir, device, run_dir.parent)
         if simulated_dir is not None:
             self._tables[simulated_dir] = simulated_dir / "head_structures" / "boxes.csv"
 
