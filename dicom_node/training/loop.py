@@ -175,14 +175,22 @@ class Run:
         partial = self.out_dir / f"{CHECKPOINT}.partial"
         torch.save(state, partial)
         partial.replace(self.out_dir / CHECKPOINT)
-        with (self.out_dir / HISTORY).open("w", newline="", encoding="utf-8") as file:
+        self.tell()
+
+    def tell(self) -> None:
+        """Write the history and its picture, each whole or not at all."""
+        partial = self.out_dir / f"{HISTORY}.partial"
+        with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
             writer.writeheader()
             writer.writerows(self.history)
-        draw_curves(self.history, self.out_dir / CURVES)
+        partial.replace(self.out_dir / HISTORY)
+        partial = self.out_dir / f"{CURVES}.partial"
+        draw_curves(self.history, partial)
+        partial.replace(self.out_dir / CURVES)
 
     def restore(self) -> None:
-        """Go back to the last whole epoch, when there is one.
+        """Go back to the last whole epoch, when there is one, and tell of it what a death may have left untold.
 
         :raises BadInput: the checkpoint's recipe is not this one.
         """
@@ -198,6 +206,7 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+        self.tell()
 
     def _rate(self, step: int) -> float:
         """Give the learning rate of a step as a share of the highest: a short rise, then half a cosine down to 1 %."""
@@ -209,7 +218,7 @@ class Run:
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw each column of the history over the epochs."""
+    """Draw each column of the history over the epochs, as PNG whatever the file is called."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra `train`, and slow to import
 
     names = [name for name in history[0] if name not in {"epoch", "seconds"}]
@@ -219,7 +228,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.plot([row["epoch"] for row in history], [row[name] for row in history], marker=".")
         axes.set_title(name)
         axes.set_xlabel("epoch")
-    figure.savefig(path, dpi=110)
+    figure.savefig(path, dpi=110, format="png")
 
 
 def split_sizes(examples: Sequence[Example]) -> dict[str, int]:

@@ -75,6 +75,17 @@ def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_
     assert (tmp_path / "halves" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_training_that_died_after_its_checkpoint_still_tells_every_epoch(phantoms: Path, tmp_path: Path) -> None:
+    train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
+    whole = (tmp_path / "epochs.csv").read_text(encoding="utf-8")
+    (tmp_path / "epochs.csv").write_text(whole[:9], encoding="utf-8")  # as it was written when it died
+    (tmp_path / "curves.png").unlink()
+    train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
+    assert (tmp_path / "epochs.csv").read_text(encoding="utf-8") == whole
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.partial"))
+
+
 def interrupted(one_epoch: Any) -> Any:
     def first_only(self: Run, *arguments: Any) -> None:
         if self.epoch == 1:
