@@ -24,19 +24,34 @@ SEEN = ".seen.txt"  #: beside a network's weights: every fetus, patient or image
 def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Path) -> Path:
     """Write a checkpoint's averaged weights in half precision to ``models/<task>`` and their hash to its manifest.
 
-    :raises BadInput: the checkpoint is of another network.
+    :raises BadInput: the checkpoint is of another network, or sees pictures of another size than the manifest says.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
     trained, wanted = (state["config"]["task"], state["config"]["network"]), (recipe.task, recipe.network)
     if trained != wanted:
         raise BadInput(f"{checkpoint} is of {' '.join(trained)}, not of {' '.join(wanted)}")
     folder = models_dir / recipe.task
-    weights = Manifest.read(folder).weights_path(recipe.network)
+    manifest = Manifest.read(folder)
+    _check_size(manifest, recipe.network, checkpoint, (state["config"]["width"], state["config"]["height"]))
+    weights = manifest.weights_path(recipe.network)
     save_weights(averaged(state), weights)
     seen = {e.picture.group for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"}
     weights.with_suffix(SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
     write_hash(folder, recipe.network)
     return weights
+
+
+def _check_size(manifest: Manifest, network: str, checkpoint: Path, trained: tuple[int, int]) -> None:
+    """See that the node will show a network pictures of the size that it was trained on."""
+    entry = manifest.networks.get(network)
+    if entry is None:
+        raise BadInput(f"{manifest.folder / MANIFEST} has no network {network!r}; write its entry first")
+    if entry.input is not None and (said := manifest.input_size(network)) != trained:  # None: it sees no picture
+        raise BadInput(
+            "{} was trained on {} x {} pixels, but {} says {} x {}; correct its input, or train again".format(
+                checkpoint, *trained, manifest.folder / MANIFEST, *said
+            )
+        )
 
 
 def averaged(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""What export writes into a card: the hash, and nothing else of what a person wrote."""
+"""What export ships: only what fits the card, into which it writes the hash and nothing else."""
 
 from __future__ import annotations
 
@@ -6,12 +6,31 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from dicom_node.errors import ModelError
+from dicom_node.errors import BadInput, ModelError
 from dicom_node.inference.manifest import Manifest, sha256_of
-from dicom_node.training.export import write_hash
+from dicom_node.tasks.planes.net import PlanesNet
+from dicom_node.training.export import export, write_hash
+from dicom_node.training.recipes.planes import PlanesRecipe
 
 MODEL = Path(__file__).parents[3] / "models" / "planes"
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What export reads of a checkpoint, of an untrained network."""
+    path = tmp_path_factory.mktemp("run") / "checkpoint.pt"
+    average = {f"module.{name}": value for name, value in PlanesNet().state_dict().items()}
+    torch.save({"config": PlanesRecipe().config(), "average": average}, path)
+    return path
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A copy of the shipped model."""
+    shutil.copytree(MODEL, tmp_path / "models" / "planes")
+    return tmp_path / "models"
 
 
 @pytest.mark.parametrize("remark", ["", " # what a person says of it"])
@@ -30,3 +49,17 @@ def test_new_weights_are_hashed_into_their_entry_and_the_rest_stays(tmp_path: Pa
     write_hash(folder, network)
     new = sha256_of(Manifest.read(folder).weights_path(network))
     assert card.read_text(encoding="utf-8") == before.replace(old, new)
+
+
+def test_a_network_of_another_size_than_its_card_says_is_not_shipped(
+    phantoms: Path, models: Path, checkpoint: Path
+) -> None:
+    card = models / "planes" / "manifest.yaml"
+    text = card.read_text(encoding="utf-8").replace(f"width: {PlanesRecipe.width},", "width: 96,")
+    card.write_text(text, encoding="utf-8")
+    with pytest.raises(BadInput, match=rf"trained on {PlanesRecipe.width} x .* says 96 x {PlanesRecipe.height}"):
+        export(PlanesRecipe(), checkpoint, models, phantoms)
+    card.write_text(text.replace("  efficientnet_lite0:", "  renamed:"), encoding="utf-8")
+    with pytest.raises(BadInput, match="has no network 'efficientnet_lite0'"):
+        export(PlanesRecipe(), checkpoint, models, phantoms)
+    assert sha256_of(models / "planes" / "efficientnet_lite0.safetensors") in text  # the old ones lie there still
