@@ -24,6 +24,9 @@ SEEN = ".seen.txt"  #: beside a network's weights: every fetus, patient or image
 def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Path) -> Path:
     """Write a checkpoint's averaged weights in half precision to ``models/<task>`` and their hash to its manifest.
 
+    Each file is written whole or not at all, the manifest last. After a death in between, either the old model can
+    still be loaded, or loading says that the weights are not those of the manifest; shipping once more mends that.
+
     :raises BadInput: the checkpoint is of another network, or sees pictures of another size than the manifest says.
     """
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)
@@ -34,9 +37,9 @@ def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Pa
     manifest = Manifest.read(folder)
     _check_size(manifest, recipe.network, checkpoint, (state["config"]["width"], state["config"]["height"]))
     weights = manifest.weights_path(recipe.network)
-    save_weights(averaged(state), weights)
     seen = {e.picture.group for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"}
-    weights.with_suffix(SEEN).write_text("".join(f"{group}\n" for group in sorted(seen)), encoding="utf-8")
+    save_weights(averaged(state), weights)
+    _write_whole(weights.with_suffix(SEEN), "".join(f"{group}\n" for group in sorted(seen)))
     write_hash(folder, recipe.network)
     return weights
 
@@ -68,7 +71,7 @@ def write_hash(folder: Path, network: str) -> None:
     path = folder / MANIFEST
     hashed = sha256_of(Manifest.read(folder).weights_path(network))
     text = path.read_text(encoding="utf-8")
-    path.write_text(re.sub(rf'(?m)(^  {network}:[^\n]*\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text), encoding="utf-8")
+    _write_whole(path, re.sub(rf'(?m)(^  {network}:[^\n]*\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text))
     Manifest.read(folder).check_weights()
 
 
@@ -104,7 +107,7 @@ def record_metrics(task: str, models_dir: Path, evaluations: Sequence[Evaluation
         for name, figure in evaluation.report["figures"].items()
     ]
     written = yaml.safe_dump({"metrics": metrics}, sort_keys=False, width=120, default_flow_style=None)
-    path.write_text(f"{kept}\n{written}", encoding="utf-8")
+    _write_whole(path, f"{kept}\n{written}")
     return Manifest.read(models_dir / task)
 
 
@@ -116,3 +119,10 @@ def figures_table(manifest: Manifest) -> str:
         source = f"{metric.data}: {metric.dataset}"
         rows.append(f"| `{metric.name}` | {metric.value:g} | {interval} | {metric.n} | {source} |")
     return "\n".join(rows) + "\n"
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)

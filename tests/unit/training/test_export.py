@@ -10,6 +10,7 @@ import torch
 
 from dicom_node.errors import BadInput, ModelError
 from dicom_node.inference.manifest import Manifest, sha256_of
+from dicom_node.inference.registry import load_task
 from dicom_node.tasks.planes.net import PlanesNet
 from dicom_node.training.export import export, write_hash
 from dicom_node.training.recipes.planes import PlanesRecipe
@@ -63,3 +64,27 @@ def test_a_network_of_another_size_than_its_card_says_is_not_shipped(
     with pytest.raises(BadInput, match="has no network 'efficientnet_lite0'"):
         export(PlanesRecipe(), checkpoint, models, phantoms)
     assert sha256_of(models / "planes" / "efficientnet_lite0.safetensors") in text  # the old ones lie there still
+
+
+@pytest.mark.parametrize(
+    "stopped_at", ["efficientnet_lite0.safetensors", "efficientnet_lite0.seen.txt", "manifest.yaml"]
+)
+def test_a_shipping_that_stops_leaves_the_old_model_or_a_clear_error(
+    phantoms: Path, models: Path, checkpoint: Path, stopped_at: str
+) -> None:
+    folder = models / "planes"
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    in_the_way = folder / f"{stopped_at}.partial"
+    in_the_way.mkdir()  # what cannot be written stops it, as a full disk does
+    with pytest.raises(Exception, match="Is a directory"):
+        export(PlanesRecipe(), checkpoint, models, phantoms)
+    in_the_way.rmdir()
+    assert (folder / stopped_at).read_bytes() == before[stopped_at]
+    if stopped_at.endswith(".safetensors"):
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    else:
+        with pytest.raises(ModelError, match="its manifest says"):
+            load_task("planes", models, "cpu")
+    export(PlanesRecipe(), checkpoint, models, phantoms)
+    load_task("planes", models, "cpu")
+    assert {path.name for path in folder.iterdir()} == set(before)
