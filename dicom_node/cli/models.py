@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.options import console, print_json
+from dicom_node.cli.options import console
 
 Task = Annotated[str, typer.Argument(help="planes, structures, biometry or anomalies.")]
 Data = Annotated[Path, typer.Option(help="A folder laid out as docs/models/README.md says.")]
@@ -67,9 +67,10 @@ def evaluate(
 
     simulated = simulated_images(out, simulated_for(task), SIMULATED_SEED)
     figures = run(task, data, MODELS, device, simulated)
+    told = json.dumps(figures, indent=2, allow_nan=False)
     if json_path is not None:
-        json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print_json(figures)
+        json_path.write_text(f"{told}\n", encoding="utf-8")
+    typer.echo(told)
 
 
 def simulated_images(out: Path, counts: Mapping[str, int], seed: int) -> Path | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
@@ -62,16 +63,17 @@ def _evaluation_of(task: str) -> ModuleType:
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
-    """Give an outcome as plain values."""
+    """Give an outcome as plain values, without figures that its images do not define: JSON has no word for them."""
+    figures = {name: asdict(found) for name, found in outcome.figures.items() if math.isfinite(found.value)}
     report: dict[str, Any] = {
         "data": outcome.data,
-        "figures": {name: asdict(found) for name, found in outcome.figures.items()},
+        "figures": figures,
         **outcome.facts,
     }
-    for name, found in outcome.figures.items():
+    for name, found in figures.items():
         place = report
         *path, last = name.split(".")
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = found.value
+        place[last] = found["value"]
     return report

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -27,7 +28,20 @@ def test_an_evaluation_tells_its_figures_with_n_and_data(phantoms: Path, task: s
     assert all(
         set(figure) == {"value", "ci95", "n", "images"} and figure["n"] > 0 for figure in report["figures"].values()
     )
-    json.dumps(report)
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_figure_that_the_images_do_not_define_is_left_out(phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "planes" / "images", tmp_path / "planes" / "images")
+    with (phantoms / "planes" / "labels.csv").open(encoding="utf-8") as table:
+        rows = [{**row, "plane": "Other", "brain_plane": ""} for row in csv.DictReader(table)]
+    with (tmp_path / "planes" / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    report = evaluate("planes", tmp_path, MODELS, "cpu")  # nothing in scope to tell them from
+    assert "reject_auc" not in {**report, **report["figures"]}
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_structures_are_told_per_detector_and_structure(phantoms: Path) -> None:
