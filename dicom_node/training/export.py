@@ -77,7 +77,9 @@ def write_hash(folder: Path, network: str) -> None:
 
 def seen_by(folder: Path) -> frozenset[str]:
     """Give the groups that any network of a model was made with, for training or for validation."""
-    return frozenset(group for path in folder.glob(f"*{SEEN}") for group in path.read_text(encoding="utf-8").split())
+    return frozenset(
+        group for path in folder.glob(f"*{SEEN}") for group in path.read_text(encoding="utf-8").splitlines()
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def train(
     pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the
     recipe validates on simulated patients; those it then does not train on.
 
-    :raises BadInput: no images, or the checkpoint in ``out_dir`` was made by another recipe.
+    :raises BadInput: no images to train on, or the checkpoint in ``out_dir`` was made by another recipe.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
@@ -74,15 +74,21 @@ def chosen(
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Give the real and the simulated examples to train on, and those to validate on: no patient is in two of them.
 
-    :raises BadInput: the recipe validates on simulated patients, and there are none.
+    Simulated examples are only ever added to real ones: by themselves they cannot have the recipe's share.
+
+    :raises BadInput: no real example is of the train split, or the recipe validates on simulated patients, and there
+        are none.
     """
     real = recipe.read(data_dir)
+    train = of_split(real, "train")
+    if not train:
+        raise BadInput(f"{data_dir} has no image of the train split for {recipe.task}; it needs more patients")
     simulated = recipe.read(simulated_dir) if simulated_dir else []
     if not recipe.validates_on_simulated:
-        return of_split(real, "train"), list(simulated), of_split(real, "valid")
+        return train, list(simulated), of_split(real, "valid")
     if not simulated:
         raise BadInput(f"{recipe.task} {recipe.network} validates on simulated patients, and there are none")
-    return of_split(real, "train"), of_split(simulated, "train", "test"), of_split(simulated, "valid")
+    return train, of_split(simulated, "train", "test"), of_split(simulated, "valid")
 
 
 def draw_weights(recipe: Recipe[Any], real: Sequence[Example], simulated: Sequence[Example]) -> np.ndarray[Any, Any]:

@@ -12,7 +12,7 @@ from dicom_node.errors import BadInput, ModelError
 from dicom_node.inference.manifest import Manifest, sha256_of
 from dicom_node.inference.registry import load_task
 from dicom_node.tasks.planes.net import PlanesNet
-from dicom_node.training.export import export, write_hash
+from dicom_node.training.export import export, seen_by, write_hash
 from dicom_node.training.recipes.planes import PlanesRecipe
 
 MODEL = Path(__file__).parents[3] / "models" / "planes"
@@ -88,3 +88,8 @@ def test_a_shipping_that_stops_leaves_the_old_model_or_a_clear_error(
     export(PlanesRecipe(), checkpoint, models, phantoms)
     load_task("planes", models, "cpu")
     assert {path.name for path in folder.iterdir()} == set(before)
+
+
+def test_a_patient_whose_name_has_a_space_is_known_as_seen(tmp_path: Path) -> None:
+    (tmp_path / "unet.seen.txt").write_text("planes/MV 12\nplanes/709\n", encoding="utf-8")
+    assert seen_by(tmp_path) == {"planes/MV 12", "planes/709"}

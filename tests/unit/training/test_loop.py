@@ -15,6 +15,7 @@ from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
+from dicom_node.training.datasets import split_of
 from dicom_node.training.export import Evaluation, export, figures_table, record_metrics, seen_by
 from dicom_node.training.loop import Run, chosen, draw_weights, train
 from dicom_node.training.recipe import Recipe, recipes_for
@@ -150,6 +151,18 @@ def test_a_recipe_may_validate_on_simulated_patients_whom_it_then_does_not_train
     planes = chosen(PlanesRecipe(), phantoms, phantoms)
     assert len(planes[1]) == len(PlanesRecipe().read(phantoms))
     assert {example.picture.group for example in planes[0]}.isdisjoint(e.picture.group for e in planes[2])
+
+
+def test_a_folder_without_a_train_patient_is_refused_with_simulated_pictures_or_without(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    patient = next(name for name in map(str, range(100)) if split_of(f"planes/{name}") == "test")
+    (tmp_path / "planes").mkdir()
+    rows = f"image,patient,plane,brain_plane\na.jpg,{patient},Fetal femur,\n"
+    (tmp_path / "planes" / "labels.csv").write_text(rows, encoding="utf-8")
+    for simulated in (phantoms, None):
+        with pytest.raises(BadInput, match="no image of the train split for planes; it needs more patients"):
+            chosen(PlanesRecipe(), tmp_path, simulated)
 
 
 def test_no_recipe_trains_what_is_not_a_task() -> None:
