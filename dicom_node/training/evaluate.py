@@ -12,6 +12,7 @@ from typing import Any
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import Manifest
+from dicom_node.training.export import Evaluation
 from dicom_node.training.measuring import Outcome
 
 SIMULATED_SEED = 99  #: of simulated pictures to measure on; recipes have others
@@ -50,6 +51,22 @@ def simulated_for(task: str) -> Mapping[str, int]:
     """
     counts: Mapping[str, int] = getattr(_evaluation_of(task), "SIMULATED", {})
     return counts
+
+
+def evaluations_in(report: Mapping[str, Any], dataset: str) -> list[Evaluation]:
+    """Give what a report of :func:`evaluate` holds for a card, where the images of the data folder are ``dataset``.
+
+    Simulated patients that a task was measured on besides came with the command, and are called by their seed.
+    """
+    command = f"dicom-node evaluate {report['task']} --data"
+    if "data" in report:
+        folder = "DIR" if report["data"] == "real" else "PHANTOMS"
+        return [Evaluation(dataset, f"{command} {folder}", report)]
+    besides = f"phantoms of seed {SIMULATED_SEED}"
+    return [
+        Evaluation(dataset, f"{command} DIR", report["real"]),
+        Evaluation(besides, f"{command} DIR", report["simulated"]),
+    ]
 
 
 def _evaluation_of(task: str) -> ModuleType:

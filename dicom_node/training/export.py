@@ -18,6 +18,7 @@ from dicom_node.inference.weights import save_weights
 from dicom_node.training.datasets import split_of
 from dicom_node.training.recipe import Recipe
 
+TABLE = "| figure | value | 95 % interval | n | data |"  #: the first line of the figures in a model's page
 SEEN = ".seen.txt"  #: beside a network's weights: every fetus, patient or image that made them, one a line
 
 
@@ -84,38 +85,80 @@ def seen_by(folder: Path) -> frozenset[str]:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A report of ``evaluate``, with what it was measured on and the command that measures it again."""
+    """A report of ``evaluate`` on one kind of data, what to call that data, and the command that measures it again."""
 
     dataset: str
     command: str
     report: Mapping[str, Any]
 
 
+def record(task: str, models_dir: Path, evaluations: Sequence[Evaluation]) -> None:
+    """Write evaluations into the card of a model and, from there, into its page, so that nobody copies a figure.
+
+    :raises BadInput: the page beside the models has no table of figures.
+    """
+    page = page_of(task, models_dir)
+    before, _, after = page.read_text(encoding="utf-8").partition(TABLE)
+    _, end, after = after.partition("\n\n")
+    table = figures_table(record_metrics(task, models_dir, evaluations))
+    _write_whole(page, f"{before}{table}{end[1:]}{after}")
+
+
+def page_of(task: str, models_dir: Path) -> Path:
+    """Give a model's page, which lies in the documentation beside the models.
+
+    :raises BadInput: it is not there, or has no table of figures.
+    """
+    page = models_dir.parent / "docs" / "models" / f"{task}.md"
+    if not page.is_file() or TABLE not in page.read_text(encoding="utf-8"):
+        raise BadInput(f"{page} has no table of figures ({TABLE}), into which they could be written")
+    return page
+
+
 def record_metrics(task: str, models_dir: Path, evaluations: Sequence[Evaluation]) -> Manifest:
-    """Write evaluations as the manifest's metrics, its last key."""
-    path = models_dir / task / MANIFEST
-    kept = path.read_text(encoding="utf-8").partition("\nmetrics:")[0]
-    metrics = [
+    """Write evaluations as the manifest's metrics, its last key, real ones first.
+
+    They take the place of all that was measured on their kind of data; what was measured on the other kind stays.
+    """
+    measured = [
         {
             "name": name,
             "value": round(figure["value"], 4),
             "ci95": [round(end, 4) for end in figure["ci95"]] if figure["ci95"] else None,
             "n": figure["n"],
-            "data": evaluation.report["data"],
+            "data": _data_of(evaluation.report, name),
             "dataset": f"{figure['images']}, {evaluation.dataset}",
             "command": evaluation.command,
         }
         for evaluation in evaluations
         for name, figure in evaluation.report["figures"].items()
     ]
+    kinds, again = {evaluation.report["data"] for evaluation in evaluations}, {(m["name"], m["data"]) for m in measured}
+    others = [
+        metric.model_dump(mode="json")
+        for metric in Manifest.read(models_dir / task).metrics
+        if metric.data not in kinds and (metric.name, metric.data) not in again
+    ]
+    metrics = sorted([*others, *measured], key=lambda metric: metric["data"] != "real")
+    path = models_dir / task / MANIFEST
+    kept = path.read_text(encoding="utf-8").partition("\nmetrics:")[0]
     written = yaml.safe_dump({"metrics": metrics}, sort_keys=False, width=120, default_flow_style=None)
     _write_whole(path, f"{kept}\n{written}")
     return Manifest.read(models_dir / task)
 
 
+def _data_of(report: Mapping[str, Any], name: str) -> str:
+    """Say on which kind of data a figure was measured: what the innermost part of the report says in which it lies."""
+    data, part = report["data"], report
+    for inner in name.split(".")[:-1]:
+        part = part[inner]
+        data = part.get("data", data)
+    return str(data)
+
+
 def figures_table(manifest: Manifest) -> str:
     """Give the manifest's metrics as the table of the model's page."""
-    rows = ["| figure | value | 95 % interval | n | data |", "|---|---|---|---|---|"]
+    rows = [TABLE, "|---|---|---|---|---|"]
     for metric in manifest.metrics:
         interval = "{:g} to {:g}".format(*metric.ci95) if metric.ci95 else "-"
         source = f"{metric.data}: {metric.dataset}"
