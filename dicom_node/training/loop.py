@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dicom_node.errors import BadInput
 from dicom_node.inference.device import choose_device
 from dicom_node.inference.frozen import multiplies_halves
-from dicom_node.training.datasets import Example, split_of
+from dicom_node.training.datasets import Example
 from dicom_node.training.recipe import Recipe, of_split
 
 CHECKPOINT = "checkpoint.pt"
@@ -235,12 +235,6 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.set_title(name)
         axes.set_xlabel("epoch")
     figure.savefig(path, dpi=110, format="png")
-
-
-def split_sizes(examples: Sequence[Example]) -> dict[str, int]:
-    """Count the examples of each split."""
-    splits = [split_of(example.picture.group) for example in examples]
-    return {split: splits.count(split) for split in ("train", "valid", "test")}
 
 
 def _kept(recipe: Recipe[Any], example: Example, progress: Progress, bar: Any) -> Any:
