@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from dicom_node.cli.options import console, print_json
+from dicom_node.cli.options import console
 
 Task = Annotated[str, typer.Argument(help="planes, structures, biometry or anomalies.")]
 Data = Annotated[Path, typer.Option(help="A folder laid out as docs/models/README.md says.")]
@@ -59,17 +59,27 @@ def evaluate(
         "runs"
     ),
     device: Device = "auto",
+    record: Annotated[
+        str | None,
+        typer.Option(help='Also write the figures into card and page; what to call the data there, as "test split".'),
+    ] = None,
 ) -> None:
     """Measure the shipped weights on images they were not trained on, with n and 95 % confidence intervals."""
     from dicom_node.bootstrap import MODELS
-    from dicom_node.training.evaluate import SIMULATED_SEED, simulated_for
+    from dicom_node.training import export
+    from dicom_node.training.evaluate import SIMULATED_SEED, evaluations_in, simulated_for
     from dicom_node.training.evaluate import evaluate as run
 
+    if record is not None:
+        export.page_of(task, MODELS)  # whether there is one is better known before the measuring, which takes long
     simulated = simulated_images(out, simulated_for(task), SIMULATED_SEED)
     figures = run(task, data, MODELS, device, simulated)
+    told = json.dumps(figures, indent=2, allow_nan=False)
     if json_path is not None:
-        json_path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
-    print_json(figures)
+        json_path.write_text(f"{told}\n", encoding="utf-8")
+    typer.echo(told)
+    if record is not None:
+        export.record(task, MODELS, evaluations_in(figures, record))
 
 
 def simulated_images(out: Path, counts: Mapping[str, int], seed: int) -> Path | None:

@@ -32,10 +32,14 @@ def load_weights(net: torch.nn.Module, path: Path, device: str) -> torch.nn.Modu
 
 
 def save_weights(numbers: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write a network's numbers, the floating ones in half precision; what a network holds as double stays so."""
+    """Write a network's numbers, the floating ones in half precision; what a network holds as double stays so.
+
+    The file is written whole or not at all.
+    """
     from safetensors.torch import save_file  # noqa: PLC0415
     from torch import float64  # noqa: PLC0415
 
+    partial = path.with_name(f"{path.name}.partial")
     save_file(
         {
             key: (value.half() if value.is_floating_point() and value.dtype != float64 else value)
@@ -44,5 +48,6 @@ def save_weights(numbers: Mapping[str, torch.Tensor], path: Path) -> None:
             .contiguous()
             for key, value in numbers.items()
         },
-        path,
+        partial,
     )
+    partial.replace(path)

@@ -29,7 +29,7 @@ def keep(path: Path, width: int, height: int, reserve: float = 1.25) -> Kept:
     grey = grey_image(path)
     rows, columns = grey.shape
     factor = min(reserve * Letterbox.fit(grey.shape, width, height).scale, 1.0)
-    size = (round(columns * factor), round(rows * factor))
+    size = (max(round(columns * factor), 1), max(round(rows * factor), 1))  # a line stays one, however long it is
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA) if factor < 1.0 else grey
     return Kept(np.asarray(small, dtype=np.uint8), (size[0] / columns, size[1] / rows))
 

@@ -255,12 +255,13 @@ def read_anomalies(data_dir: Path) -> list[AnomalyExample]:
     lesions = {row["image"]: _box(row) for row in _rows(folder / "lesions.csv")}
     examples = []
     for row in _rows(folder / "labels.csv"):
-        image, patient = row["image"], row["patient"]
+        image, patient = row["image"], row["patient"].strip()
         if row["is_augmented_copy"] == "1":
             continue
         simulated = patient.startswith(SIMULATED_PREFIX)
         known = bool(patient) and not simulated
-        owner = f"planes/{int(patient)}" if known else f"brain_anomalies/{patient or Path(image).stem}"
+        number = str(int(patient)) if patient.isdecimal() else patient  # 00709 is 709 there
+        owner = f"planes/{number}" if known else f"brain_anomalies/{patient or Path(image).stem}"
         picture = Picture(folder / "images" / image, owner, simulated)
         examples.append(AnomalyExample(picture, row["label"], lesions.get(image)))
     return _some(examples, data_dir)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Any
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import Manifest
+from dicom_node.training.export import Evaluation
 from dicom_node.training.measuring import Outcome
 
 SIMULATED_SEED = 99  #: of simulated pictures to measure on; recipes have others
@@ -51,6 +53,22 @@ def simulated_for(task: str) -> Mapping[str, int]:
     return counts
 
 
+def evaluations_in(report: Mapping[str, Any], dataset: str) -> list[Evaluation]:
+    """Give what a report of :func:`evaluate` holds for a card, where the images of the data folder are ``dataset``.
+
+    Simulated patients that a task was measured on besides came with the command, and are called by their seed.
+    """
+    command = f"dicom-node evaluate {report['task']} --data"
+    if "data" in report:
+        folder = "DIR" if report["data"] == "real" else "PHANTOMS"
+        return [Evaluation(dataset, f"{command} {folder}", report)]
+    besides = f"phantoms of seed {SIMULATED_SEED}"
+    return [
+        Evaluation(dataset, f"{command} DIR", report["real"]),
+        Evaluation(besides, f"{command} DIR", report["simulated"]),
+    ]
+
+
 def _evaluation_of(task: str) -> ModuleType:
     module = f"dicom_node.training.evaluations.{task}"
     try:
@@ -62,16 +80,17 @@ def _evaluation_of(task: str) -> ModuleType:
 
 
 def _told(outcome: Outcome) -> dict[str, Any]:
-    """Give an outcome as plain values."""
+    """Give an outcome as plain values, without figures that its images do not define: JSON has no word for them."""
+    figures = {name: asdict(found) for name, found in outcome.figures.items() if math.isfinite(found.value)}
     report: dict[str, Any] = {
         "data": outcome.data,
-        "figures": {name: asdict(found) for name, found in outcome.figures.items()},
+        "figures": figures,
         **outcome.facts,
     }
-    for name, found in outcome.figures.items():
+    for name, found in figures.items():
         place = report
         *path, last = name.split(".")
         for part in path:
             place = place.setdefault(part, {})
-        place[last] = found.value
+        place[last] = found["value"]
     return report

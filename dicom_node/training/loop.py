@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from dicom_node.errors import BadInput
 from dicom_node.inference.device import choose_device
 from dicom_node.inference.frozen import multiplies_halves
-from dicom_node.training.datasets import Example, split_of
+from dicom_node.training.datasets import Example
 from dicom_node.training.recipe import Recipe, of_split
 
 CHECKPOINT = "checkpoint.pt"
@@ -48,7 +48,7 @@ def train(
     pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the
     recipe validates on simulated patients; those it then does not train on.
 
-    :raises BadInput: no images, or the checkpoint in ``out_dir`` was made by another recipe.
+    :raises BadInput: no images to train on, or the checkpoint in ``out_dir`` was made by another recipe.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
@@ -74,15 +74,21 @@ def chosen(
 ) -> tuple[list[Example], list[Example], list[Example]]:
     """Give the real and the simulated examples to train on, and those to validate on: no patient is in two of them.
 
-    :raises BadInput: the recipe validates on simulated patients, and there are none.
+    Simulated examples are only ever added to real ones: by themselves they cannot have the recipe's share.
+
+    :raises BadInput: no real example is of the train split, or the recipe validates on simulated patients, and there
+        are none.
     """
     real = recipe.read(data_dir)
+    train = of_split(real, "train")
+    if not train:
+        raise BadInput(f"{data_dir} has no image of the train split for {recipe.task}; it needs more patients")
     simulated = recipe.read(simulated_dir) if simulated_dir else []
     if not recipe.validates_on_simulated:
-        return of_split(real, "train"), list(simulated), of_split(real, "valid")
+        return train, list(simulated), of_split(real, "valid")
     if not simulated:
         raise BadInput(f"{recipe.task} {recipe.network} validates on simulated patients, and there are none")
-    return of_split(real, "train"), of_split(simulated, "train", "test"), of_split(simulated, "valid")
+    return train, of_split(simulated, "train", "test"), of_split(simulated, "valid")
 
 
 def draw_weights(recipe: Recipe[Any], real: Sequence[Example], simulated: Sequence[Example]) -> np.ndarray[Any, Any]:
@@ -175,14 +181,22 @@ class Run:
         partial = self.out_dir / f"{CHECKPOINT}.partial"
         torch.save(state, partial)
         partial.replace(self.out_dir / CHECKPOINT)
-        with (self.out_dir / HISTORY).open("w", newline="", encoding="utf-8") as file:
+        self.tell()
+
+    def tell(self) -> None:
+        """Write the history and its picture, each whole or not at all."""
+        partial = self.out_dir / f"{HISTORY}.partial"
+        with partial.open("w", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, fieldnames=list(self.history[-1]))
             writer.writeheader()
             writer.writerows(self.history)
-        draw_curves(self.history, self.out_dir / CURVES)
+        partial.replace(self.out_dir / HISTORY)
+        partial = self.out_dir / f"{CURVES}.partial"
+        draw_curves(self.history, partial)
+        partial.replace(self.out_dir / CURVES)
 
     def restore(self) -> None:
-        """Go back to the last whole epoch, when there is one.
+        """Go back to the last whole epoch, when there is one, and tell of it what a death may have left untold.
 
         :raises BadInput: the checkpoint's recipe is not this one.
         """
@@ -198,6 +212,7 @@ class Run:
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.schedule.load_state_dict(state["schedule"])
+        self.tell()
 
     def _rate(self, step: int) -> float:
         """Give the learning rate of a step as a share of the highest: a short rise, then half a cosine down to 1 %."""
@@ -209,7 +224,7 @@ class Run:
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
-    """Draw each column of the history over the epochs."""
+    """Draw each column of the history over the epochs, as PNG whatever the file is called."""
     from matplotlib.figure import Figure  # noqa: PLC0415 - of the extra `train`, and slow to import
 
     names = [name for name in history[0] if name not in {"epoch", "seconds"}]
@@ -219,13 +234,7 @@ def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
         axes.plot([row["epoch"] for row in history], [row[name] for row in history], marker=".")
         axes.set_title(name)
         axes.set_xlabel("epoch")
-    figure.savefig(path, dpi=110)
-
-
-def split_sizes(examples: Sequence[Example]) -> dict[str, int]:
-    """Count the examples of each split."""
-    splits = [split_of(example.picture.group) for example in examples]
-    return {split: splits.count(split) for split in ("train", "valid", "test")}
+    figure.savefig(path, dpi=110, format="png")
 
 
 def _kept(recipe: Recipe[Any], example: Example, progress: Progress, bar: Any) -> Any:

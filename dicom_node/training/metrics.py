@@ -17,7 +17,10 @@ BOOTSTRAP_SEED = 11
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure, its 95 % interval (None where it cannot be drawn again), its number of cases and their image sets."""
+    """A figure, its 95 % interval (None where it cannot be drawn again), its number of cases and their image sets.
+
+    The value is NaN where the cases do not define it, as an AUC of one kind alone.
+    """
 
     value: float
     ci95: tuple[float, float] | None
@@ -37,7 +40,7 @@ def figure(
     value = float(statistic(*columns))
     _, owner = np.unique(np.asarray(groups), return_inverse=True)
     members = [np.flatnonzero(owner == group) for group in range(owner.max() + 1)] if len(owner) else []
-    if len(members) < 2:  # noqa: PLR2004 - one group says nothing of the spread
+    if len(members) < 2 or not np.isfinite(value):  # noqa: PLR2004 - one group says nothing of the spread
         return Figure(value, None, len(owner), images)
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     again = []

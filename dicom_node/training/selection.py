@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from dicom_node.tasks.structures.categories import OUTLIER
 from dicom_node.tasks.structures.net import STRUCTURES
 from dicom_node.training.head_features import Rows
 
@@ -30,7 +31,6 @@ REDUNDANT = 0.9
 FOLDS = 5
 ALPHAS, SMALLEST_ALPHA, STEPS, TOLERANCE = 25, 1e-2, 1000, 1e-2  #: of the LASSO; the smallest in parts of the largest
 STRUCTURE_COUNT = len(STRUCTURES)
-OUTLIER = 5.0  #: standardised values are cut here
 
 
 def icc(ratings: Values) -> Values:
@@ -80,7 +80,10 @@ def with_interval(first: Values, second: Values) -> tuple[float, tuple[float, fl
 
 
 def standardised(values: Values, structures: npt.NDArray[np.int64], mean: Values, scale: Values) -> Values:
-    """Bring values (m, n) to the spread of their structure (mean and scale: structures, n), without outliers."""
+    """Bring values (m, n) to the spread of their structure (mean and scale: structures, n), without outliers.
+
+    ``CategoriesNet.standardised`` does the same to tensors, so that features are selected as the net will see them.
+    """
     return np.clip((values - mean[structures]) / scale[structures], -OUTLIER, OUTLIER)
 
 

@@ -13,7 +13,9 @@ from dicom_node.domain.concept import Concept
 from dicom_node.domain.frame import Calibration, Frame, FrameReference
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.registry import load_task
+from dicom_node.training.datasets import SPLIT_SEED
 from dicom_node.training.export import figures_table
+from dicom_node.training.recipe import recipes_for
 
 ROOT = Path(__file__).parents[2]
 MODELS = ROOT / "models"
@@ -58,6 +60,17 @@ def test_the_weights_are_those_of_the_manifest_and_small(name: str) -> None:
     assert all(manifest.weights_path(network).stat().st_size < LARGEST_BYTES for network in manifest.networks)
     there = {path.stem for path in manifest.folder.glob("*.safetensors")}
     assert there == set(manifest.networks)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_card_is_of_what_the_recipes_train(name: str) -> None:
+    manifest = Manifest.read(MODELS / name)
+    recipes = {recipe.network: recipe for recipe in recipes_for(name)}
+    assert set(recipes) == set(manifest.networks)
+    assert manifest.split_seed == SPLIT_SEED
+    for network, recipe in recipes.items():
+        sees = network if manifest.networks[network].input else "efficientnet_b4"  # of whose features it is made
+        assert (recipe.width, recipe.height) == manifest.input_size(sees), network
 
 
 def test_all_weights_together_are_small() -> None:

@@ -19,8 +19,10 @@ from dicom_node.tasks.biometry.geometry import Ellipse, draw
 from dicom_node.tasks.planes import Planes
 from dicom_node.training import metrics
 from dicom_node.training.datasets import BiometryExample, PlaneExample, read_biometry, read_planes
+from dicom_node.training.export import seen_by
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
+from dicom_node.training.recipe import of_split
 
 PLANE_OF_REGION = {region: plane for plane, region in REGION_OF_PLANE.items()}
 HC_TOLERANCE = 0.05
@@ -43,12 +45,24 @@ def measure(data_dir: Path, models_dir: Path, device: str) -> Outcome:
             cases.append(_measured(example, frame, seen, task, gate))
             if isinstance(example.shape, Ellipse) and example.region == "head":
                 refusals.append(_refusal("cut_head", example.picture.group, cut(frame, example.shape), task))
-    try:
-        others, _ = unseen(read_planes(data_dir), models_dir / "biometry")
-    except BadInput:  # a folder may hold nothing but measured heads
-        others = []
-    refusals += [_refusal_of_plane(example, task) for example in others if example.plane in UNSUITABLE]
+    refusals += [_refusal_of_plane(example, task) for example in unsuitable(data_dir, models_dir / "biometry")]
     return Outcome(kind, {**_figures(cases), **_refused(refusals)})
+
+
+def unsuitable(data_dir: Path, folder: Path) -> list[PlaneExample]:
+    """Give the pictures with nothing to measure that the model in ``folder`` has not seen.
+
+    Few patients of the train split have landmarks, so it has not seen most of the others either. But a folder that it
+    has learned from is measured on its test split, here as in every figure.
+    """
+    try:
+        planes = read_planes(data_dir)
+        others, _ = unseen(planes, folder)
+    except BadInput:  # a folder may hold nothing but measured heads
+        return []
+    if seen_by(folder) & {example.picture.group for example in planes}:
+        others = of_split(others, "test")
+    return [example for example in others if example.plane in UNSUITABLE]
 
 
 def cut(frame: Frame, head: Ellipse) -> Frame:

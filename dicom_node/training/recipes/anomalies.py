@@ -1,12 +1,12 @@
 """How ``anomalies`` is trained.
 
-Data: simulated patients of the five classes; real pictures of the train split: the normal, encephalocele and
-holoprosencephaly pictures of ``brain_anomalies``, and heads of the other sets as normal. Other anomalies of that set
-are none of the five classes and are left out. Start: random weights. Loss: cross-entropy on what the image shows (label
-smoothing 0.05): a simulated plane that misses the anomaly is normal, so that pooling has something to do and heat maps
-something to find; half as much again, cross-entropy on what lies at each place of the third layer, where that is known:
-on simulated pictures by the lesion's box, on normal ones everywhere. From random weights and few pictures, a class
-alone is learned slowly. AdamW, one cosine cycle.
+Data: simulated patients of the five classes; real pictures of the train split: those of the five classes in
+``brain_anomalies`` (so far normal, encephalocele and holoprosencephaly), and heads of the other sets as normal. Other
+anomalies of that set are none of the five classes and are left out. Start: random weights. Loss: cross-entropy on what
+the image shows (label smoothing 0.05): a simulated plane that misses the anomaly is normal, so that pooling has
+something to do and heat maps something to find; half as much again, cross-entropy on what lies at each place of the
+third layer, where that is known: on simulated pictures by the lesion's box, on normal ones everywhere. From random
+weights and few pictures, a class alone is learned slowly. AdamW, one cosine cycle.
 
 Real pictures of anomalies are few and come from another source than the normal ones, so a network may learn the source
 instead of the anomaly. Against that: four fifths of the draws are simulated, where every class has the same look; the
@@ -37,9 +37,10 @@ from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Grey, Kept,
 from dicom_node.training.datasets import AnomalyExample, read_anomalies, read_normal_heads
 from dicom_node.training.recipe import Recipe, stacked
 
-# How often real pictures of a class are drawn, and how many there are in the train split (rounded).
-DRAWN = {"normal": 0.75, "encephalocele": 0.21, "holoprosencephaly": 0.04}
-PICTURES = {"normal": 2550, "encephalocele": 6, "holoprosencephaly": 1}
+# How often real pictures of a class are drawn, and how many there are in the train split (rounded). Of the last two
+# there are none yet; the first one would be drawn as often as the only holoprosencephaly.
+DRAWN = {"normal": 0.75, "encephalocele": 0.21, "holoprosencephaly": 0.04, "anencephaly": 0.04, "rachischisis": 0.04}
+PICTURES = {"normal": 2550, "encephalocele": 6, "holoprosencephaly": 1, "anencephaly": 1, "rachischisis": 1}
 CHANGES = Augmentation(turn_deg=15, zoom=0.2, stretch=0.1, shift=0.06, mirror=True, light=0.4)
 MOST_BLACK = 55  #: grey value to which black is raised at most, as some sources do
 LESIONS = 2.0  #: how often a simulated picture with a lesion is drawn, relative to one without

@@ -11,8 +11,8 @@ import torch
 
 from dicom_node.domain.frame import Calibration, Frame, FrameReference
 from dicom_node.tasks.biometry.geometry import Ellipse, coverage
-from dicom_node.training.datasets import BiometryExample, Picture, read_biometry
-from dicom_node.training.evaluations.biometry import CUT, cut
+from dicom_node.training.datasets import BiometryExample, Picture, read_biometry, split_of
+from dicom_node.training.evaluations.biometry import CUT, cut, unsuitable
 from dicom_node.training.recipes.biometry import BiometryRecipe, KeptShape, semi_axes, sure_edge
 
 HEAD = Ellipse.of((150.0, 100.0), 80.0, 60.0, 30.0)
@@ -82,3 +82,23 @@ def test_a_picture_is_cut_through_the_head() -> None:
     left = round(70.0 + CUT * 160.0)
     assert part.pixels.shape == (200, 300 - left, 3)
     assert (part.pixels == pixels[:, left:]).all()
+
+
+def test_of_a_folder_that_was_learned_from_only_the_test_split_is_to_be_refused(tmp_path: Path) -> None:
+    patients = [str(number) for number in range(60)]
+    rows = "".join(f"{patient}.jpg,{patient},Other,\n{patient}b.jpg,{patient},Fetal femur,\n" for patient in patients)
+    (tmp_path / "planes").mkdir()
+    (tmp_path / "planes" / "labels.csv").write_text(f"image,patient,plane,brain_plane\n{rows}", encoding="utf-8")
+    model = tmp_path / "biometry"
+    model.mkdir()
+
+    def refused_after(*seen: str) -> set[str]:
+        (model / "unet.seen.txt").write_text("".join(f"{group}\n" for group in seen), encoding="utf-8")
+        return {example.picture.path.stem for example in unsuitable(tmp_path, model)}
+
+    of_test = {patient for patient in patients if split_of(f"planes/{patient}") == "test"}
+    learned = next(patient for patient in patients if patient not in of_test)
+    assert 0 < len(of_test) < 30
+    assert refused_after("planes/elsewhere") == set(patients)
+    assert refused_after(f"planes/{learned}") == of_test
+    assert refused_after(f"planes/{learned}", f"planes/{min(of_test)}") == of_test - {min(of_test)}

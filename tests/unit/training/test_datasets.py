@@ -2,14 +2,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from dicom_node.errors import BadInput
+from dicom_node.tasks.anomalies.net import ANOMALIES
 from dicom_node.tasks.biometry.geometry import Ellipse
 from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved
 from dicom_node.training.datasets import (
     SPLIT_SEED,
+    AnomalyExample,
+    Picture,
     grey_image,
     read_anomalies,
     read_biometry,
@@ -19,7 +23,7 @@ from dicom_node.training.datasets import (
     split_of,
 )
 from dicom_node.training.recipe import of_split, recipes_for
-from dicom_node.training.recipes.anomalies import UNKNOWN, KeptAnomaly, places_of
+from dicom_node.training.recipes.anomalies import UNKNOWN, AnomaliesRecipe, KeptAnomaly, places_of
 from dicom_node.training.recipes.structures.detection import moved_boxes
 
 
@@ -112,6 +116,37 @@ def test_anomaly_tables_become_examples(tmp_path: Path) -> None:
     assert (shown.lesion, shown.shows) == ((10.0, 20.0, 30.0, 40.5), "anencephaly")
     assert (missed.label, missed.shows) == ("anencephaly", "normal")
     assert [example.picture.simulated for example in (alone, normal, shown, missed)] == [False, False, True, True]
+
+
+def test_a_patient_whose_name_is_no_number_has_one_name_in_both_sets(tmp_path: Path) -> None:
+    table(
+        tmp_path / "brain_anomalies" / "labels.csv",
+        "image,label,patient,is_augmented_copy",
+        "a.jpg,normal,MV 12,0",
+        "b.jpg,normal, 00709 ,0",
+    )
+    table(tmp_path / "planes" / "labels.csv", "image,patient,plane,brain_plane", "c.jpg,MV 12,Fetal brain,")
+    named, numbered = read_anomalies(tmp_path)
+    (head,) = read_normal_heads(tmp_path)
+    assert named.picture.group == head.picture.group == "planes/MV 12"
+    assert numbered.picture.group == "planes/709"
+
+
+@pytest.mark.parametrize("label", ANOMALIES)
+def test_a_real_picture_of_any_class_can_be_drawn(label: str) -> None:
+    recipe = AnomaliesRecipe()
+    assert recipe.weight(AnomalyExample(Picture(Path("a.jpg"), "planes/1", False), label)) > 0
+
+
+def test_a_picture_of_one_line_is_kept_as_one(tmp_path: Path) -> None:
+    for name, shape in (("wide.png", (1, 3000)), ("high.png", (3000, 1))):
+        cv2.imwrite(str(tmp_path / name), np.full(shape, 200, np.uint8))
+        kept = keep(tmp_path / name, 128, 96)
+        assert min(kept.grey.shape) == 1
+        assert max(kept.grey.shape) < 3000
+        drawn, matrix = AS_IT_IS.place(kept, 128, 96, np.random.default_rng(0))
+        assert drawn.shape == (96, 128)
+        assert np.isfinite(matrix).all()
 
 
 @pytest.mark.data

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from dicom_node.cli import app
 from dicom_node.errors import BadInput
+from dicom_node.inference.manifest import Manifest
 from dicom_node.training.datasets import read_planes
-from dicom_node.training.evaluate import evaluate
+from dicom_node.training.evaluate import evaluate, evaluations_in
+from dicom_node.training.export import figures_table
 
 MODELS = Path(__file__).parents[3] / "models"
 
@@ -27,7 +32,20 @@ def test_an_evaluation_tells_its_figures_with_n_and_data(phantoms: Path, task: s
     assert all(
         set(figure) == {"value", "ci95", "n", "images"} and figure["n"] > 0 for figure in report["figures"].values()
     )
-    json.dumps(report)
+    json.dumps(report, allow_nan=False)
+
+
+def test_a_figure_that_the_images_do_not_define_is_left_out(phantoms: Path, tmp_path: Path) -> None:
+    shutil.copytree(phantoms / "planes" / "images", tmp_path / "planes" / "images")
+    with (phantoms / "planes" / "labels.csv").open(encoding="utf-8") as table:
+        rows = [{**row, "plane": "Other", "brain_plane": ""} for row in csv.DictReader(table)]
+    with (tmp_path / "planes" / "labels.csv").open("w", newline="", encoding="utf-8") as table:
+        writer = csv.DictWriter(table, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    report = evaluate("planes", tmp_path, MODELS, "cpu")  # nothing in scope to tell them from
+    assert "reject_auc" not in {**report, **report["figures"]}
+    assert json.loads(json.dumps(report, allow_nan=False)) == report
 
 
 def test_structures_are_told_per_detector_and_structure(phantoms: Path) -> None:
@@ -51,3 +69,32 @@ def test_images_that_the_weights_have_seen_are_not_measured(tmp_path: Path, phan
 def test_no_evaluation_measures_what_is_not_a_task(phantoms: Path) -> None:
     with pytest.raises(BadInput, match="no evaluation measures 'tea'"):
         evaluate("tea", phantoms, MODELS)
+
+
+def test_a_card_tells_on_what_and_by_which_command_it_was_measured() -> None:
+    told = {"data": "simulated", "figures": {}}
+    (alone,) = evaluations_in({"task": "planes", **told}, "some phantoms")
+    assert (alone.dataset, alone.command) == ("some phantoms", "dicom-node evaluate planes --data PHANTOMS")
+    (alone,) = evaluations_in({"task": "planes", **told, "data": "real"}, "test split")
+    assert (alone.dataset, alone.command) == ("test split", "dicom-node evaluate planes --data DIR")
+    card = Manifest.read(MODELS / "anomalies").metrics  # which has both at once
+    both = evaluations_in({"task": "anomalies", "real": {"data": "real"}, "simulated": told}, "pictures not seen")
+    assert [(one.report["data"], one.command) for one in both] == list(dict.fromkeys((m.data, m.command) for m in card))
+    assert all(m.dataset.endswith(both[1].dataset) for m in card if m.data == "simulated")
+
+
+def test_the_command_writes_what_it_measured_into_card_and_page(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in ("models/planes", "docs/models"):
+        shutil.copytree(MODELS.parent / place, tmp_path / place)
+    monkeypatch.setattr("dicom_node.bootstrap.MODELS", tmp_path / "models")
+    arguments = ["evaluate", "planes", "--data", str(phantoms), "--device", "cpu", "--record", "a few phantoms"]
+    outcome = CliRunner().invoke(app, arguments)
+    assert outcome.exit_code == 0, outcome.output
+    report = json.loads(outcome.stdout)
+    manifest = Manifest.read(tmp_path / "models" / "planes")
+    (recorded,) = [m for m in manifest.metrics if m.name == "midsagittal_head_recall" and m.data == "simulated"]
+    assert recorded.value == pytest.approx(report["midsagittal_head_recall"], abs=1e-4)
+    assert recorded.dataset == "head_structures, a few phantoms"
+    assert figures_table(manifest) in (tmp_path / "docs" / "models" / "planes.md").read_text(encoding="utf-8")

@@ -15,6 +15,7 @@ from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
+from dicom_node.training.datasets import split_of
 from dicom_node.training.export import Evaluation, export, figures_table, record_metrics, seen_by
 from dicom_node.training.loop import Run, chosen, draw_weights, train
 from dicom_node.training.recipe import Recipe, recipes_for
@@ -56,6 +57,7 @@ def test_each_recipe_overfits_one_batch(phantoms: Path, tmp_path: Path, case: Ca
 
 
 TINY_PLANES = tiny(PlanesRecipe(), width=64, height=32, draws=12)
+INPUT = (f"width: {PlanesRecipe.width}, height: {PlanesRecipe.height}", "width: 64, height: 32")  #: and as it says so
 
 
 def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_path: Path) -> None:
@@ -73,6 +75,17 @@ def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1.0", "2.0"]
     assert (tmp_path / "halves" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_training_that_died_after_its_checkpoint_still_tells_every_epoch(phantoms: Path, tmp_path: Path) -> None:
+    train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
+    whole = (tmp_path / "epochs.csv").read_text(encoding="utf-8")
+    (tmp_path / "epochs.csv").write_text(whole[:9], encoding="utf-8")  # as it was written when it died
+    (tmp_path / "curves.png").unlink()
+    train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
+    assert (tmp_path / "epochs.csv").read_text(encoding="utf-8") == whole
+    assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert not list(tmp_path.glob("*.partial"))
 
 
 def interrupted(one_epoch: Any) -> Any:
@@ -94,6 +107,8 @@ def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp
     checkpoint = train(TINY_PLANES, phantoms, tmp_path / "run", "cpu", epochs=1, simulated_dir=phantoms)
     models = tmp_path / "models"
     shutil.copytree(MODELS / "planes", models / "planes")
+    card = models / "planes" / "manifest.yaml"
+    card.write_text(card.read_text(encoding="utf-8").replace(*INPUT), encoding="utf-8")
     weights = export(TINY_PLANES, checkpoint, models, phantoms)
     manifest = Manifest.read(models / "planes")
     manifest.check_weights()
@@ -136,6 +151,18 @@ def test_a_recipe_may_validate_on_simulated_patients_whom_it_then_does_not_train
     planes = chosen(PlanesRecipe(), phantoms, phantoms)
     assert len(planes[1]) == len(PlanesRecipe().read(phantoms))
     assert {example.picture.group for example in planes[0]}.isdisjoint(e.picture.group for e in planes[2])
+
+
+def test_a_folder_without_a_train_patient_is_refused_with_simulated_pictures_or_without(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    patient = next(name for name in map(str, range(100)) if split_of(f"planes/{name}") == "test")
+    (tmp_path / "planes").mkdir()
+    rows = f"image,patient,plane,brain_plane\na.jpg,{patient},Fetal femur,\n"
+    (tmp_path / "planes" / "labels.csv").write_text(rows, encoding="utf-8")
+    for simulated in (phantoms, None):
+        with pytest.raises(BadInput, match="no image of the train split for planes; it needs more patients"):
+            chosen(PlanesRecipe(), tmp_path, simulated)
 
 
 def test_no_recipe_trains_what_is_not_a_task() -> None:

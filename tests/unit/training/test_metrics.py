@@ -78,3 +78,9 @@ def test_the_interval_draws_fetuses_and_not_images() -> None:
 
 def test_one_fetus_has_no_interval() -> None:
     assert metrics.figure(["a", "a"], lambda values: float(values.mean()), np.array([1.0, 2.0])).ci95 is None
+
+
+def test_a_figure_that_the_cases_do_not_define_is_not_drawn_again() -> None:
+    only_ill = metrics.figure(["a", "b", "c"], metrics.auc, np.array([True] * 3), np.array([0.1, 0.5, 0.9]))
+    assert np.isnan(only_ill.value)
+    assert (only_ill.ci95, only_ill.n) == (None, 3)

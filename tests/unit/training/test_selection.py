@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from dicom_node.tasks.structures.categories import FEATURES
+from dicom_node.tasks.structures.categories import FEATURES, CategoriesNet
 from dicom_node.tasks.structures.deep import CropNet
 from dicom_node.tasks.structures.net import STRUCTURES
 from dicom_node.training import head_features
@@ -110,6 +110,18 @@ def test_standardised_values_are_those_of_their_structure() -> None:
         assert seen[structures == structure].std() == pytest.approx(1.0, abs=0.1)
     assert np.isfinite(mean).all()
     assert (scale > 0).all()
+
+
+def test_features_are_selected_as_the_net_sees_them() -> None:
+    net = CategoriesNet(torch.arange(FEATURES) < 3)
+    structures = np.arange(90) % len(STRUCTURES)
+    values = RNG.normal(100.0, 20.0, (90, 3))
+    values[0] = 1e6  # an outlier
+    mean, scale = moments(values[1:], structures[1:], len(STRUCTURES))
+    net.mean.copy_(torch.from_numpy(mean))
+    net.scale.copy_(torch.from_numpy(scale))
+    seen = net.standardised(torch.from_numpy(values), torch.from_numpy(structures)).numpy()
+    assert seen == pytest.approx(standardised(values, structures, mean, scale), abs=1e-5)
 
 
 def test_seen_again_is_another_picture_of_the_same_head() -> None:
