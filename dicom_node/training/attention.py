@@ -13,9 +13,9 @@ from dicom_node.domain.frame import Frame
 from dicom_node.inference.batching import batches
 from dicom_node.tasks.biometry.geometry import Ellipse
 from dicom_node.training.datasets import Picture, read_biometry
-from dicom_node.training.export import seen_by
 from dicom_node.training.measuring import BATCH, Figures, frame_of
 from dicom_node.training.metrics import Values, figure
+from dicom_node.training.seen import seen_by
 
 HEADS = "head_circumference"
 
@@ -50,7 +50,7 @@ def looked_at_heads(data_dir: Path, folder: Path, heat_of: Callable[[Sequence[Fr
         (example.picture, example.shape)
         for example in read_biometry(data_dir)
         if example.picture.group.startswith(f"{HEADS}/")
-        and example.picture.group not in seen
+        and not seen.has(example.picture)
         and isinstance(example.shape, Ellipse)
     ]
     found = []

@@ -17,9 +17,9 @@ from dicom_node.inference.manifest import MANIFEST, Manifest, sha256_of
 from dicom_node.inference.weights import save_weights
 from dicom_node.training.datasets import split_of
 from dicom_node.training.recipe import Recipe
+from dicom_node.training.seen import SEEN, seen_lines
 
 TABLE = "| figure | value | 95 % interval | n | data |"  #: the first line of the figures in a model's page
-SEEN = ".seen.txt"  #: beside a network's weights: every fetus, patient or image that made them, one a line
 
 
 def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Path) -> Path:
@@ -38,9 +38,9 @@ def export(recipe: Recipe[Any], checkpoint: Path, models_dir: Path, data_dir: Pa
     manifest = Manifest.read(folder)
     _check_size(manifest, recipe.network, checkpoint, (state["config"]["width"], state["config"]["height"]))
     weights = manifest.weights_path(recipe.network)
-    seen = {e.picture.group for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"}
+    seen = [e.picture for e in recipe.read(data_dir) if split_of(e.picture.group) != "test"]
     save_weights(averaged(state), weights)
-    _write_whole(weights.with_suffix(SEEN), "".join(f"{group}\n" for group in sorted(seen)))
+    _write_whole(weights.with_suffix(SEEN), seen_lines(seen))
     write_hash(folder, recipe.network)
     return weights
 
@@ -74,13 +74,6 @@ def write_hash(folder: Path, network: str) -> None:
     text = path.read_text(encoding="utf-8")
     _write_whole(path, re.sub(rf'(?m)(^  {network}:[^\n]*\n +sha256: )"\w*"', rf'\g<1>"{hashed}"', text))
     Manifest.read(folder).check_weights()
-
-
-def seen_by(folder: Path) -> frozenset[str]:
-    """Give the groups that any network of a model was made with, for training or for validation."""
-    return frozenset(
-        group for path in folder.glob(f"*{SEEN}") for group in path.read_text(encoding="utf-8").splitlines()
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.errors import BadInput
 from dicom_node.inference.registry import load_task
 from dicom_node.training.datasets import Kind, Picture, grey_image
-from dicom_node.training.export import seen_by
 from dicom_node.training.metrics import Figure
+from dicom_node.training.seen import seen_by
 
 BATCH = 16
 Figures = dict[str, Figure]
@@ -43,7 +43,7 @@ def frame_of(picture: Picture, mm_per_px: float | None = None) -> Frame:
 def unseen(examples: Sequence[Kind], folder: Path) -> tuple[list[Kind], str]:
     """Leave out what the weights have seen, and say whether the rest is real or simulated."""
     seen = seen_by(folder)
-    rest = [example for example in examples if example.picture.group not in seen]
+    rest = [example for example in examples if not seen.has(example.picture)]
     if not rest:
         raise BadInput(f"every image of this folder was used to make the weights of {folder.name}")
     if len({example.picture.simulated for example in rest}) > 1:

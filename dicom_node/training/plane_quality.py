@@ -18,9 +18,9 @@ from dicom_node.tasks.structures.net import STRUCTURES
 from dicom_node.tasks.structures.reading import BoxReader, Reading
 from dicom_node.training import metrics
 from dicom_node.training.datasets import Boxes, HeadExample, read_head_planes, read_heads
-from dicom_node.training.export import seen_by
 from dicom_node.training.measuring import BATCH, Figures, frame_of
 from dicom_node.training.metrics import Values, figure
+from dicom_node.training.seen import seen_by
 
 NOTHING_FOUND = 0.0  #: the probability of a standard plane where no structure is found
 
@@ -32,7 +32,7 @@ def plane_quality(data_dir: Path, folder: Path, task: Structures, reader: BoxRea
     given again beside the two ablations; ``fused.auc_gain`` is by how much their AUC is above the better of those two.
     """
     seen = seen_by(folder)
-    judged = [(p, s) for p, s in read_head_planes(data_dir) if not p.simulated and p.group not in seen]
+    judged = [(p, s) for p, s in read_head_planes(data_dir) if not p.simulated and not seen.has(p)]
     pictures, true = [picture for picture, _ in judged], np.array([standard for _, standard in judged], dtype=bool)
     if true.all() or not true.any():
         return {}
@@ -65,7 +65,7 @@ def categories(data_dir: Path, folder: Path, task: Structures, reader: BoxReader
     """
     seen = seen_by(folder)
     table = data_dir / "head_structures" / "boxes.csv"
-    heads = [h for h in read_heads(data_dir, table) if h.categories and h.picture.group not in seen]
+    heads = [h for h in read_heads(data_dir, table) if h.categories and not seen.has(h.picture)]
     if not heads:
         return {}
     found = _found(heads, task)

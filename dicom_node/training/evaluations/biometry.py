@@ -19,10 +19,10 @@ from dicom_node.tasks.biometry.geometry import Ellipse, draw
 from dicom_node.tasks.planes import Planes
 from dicom_node.training import metrics
 from dicom_node.training.datasets import BiometryExample, PlaneExample, read_biometry, read_planes
-from dicom_node.training.export import seen_by
 from dicom_node.training.measuring import BATCH, Figures, Outcome, frame_of, loaded, unseen
 from dicom_node.training.metrics import Values, figure
 from dicom_node.training.recipe import of_split
+from dicom_node.training.seen import seen_by
 
 PLANE_OF_REGION = {region: plane for plane, region in REGION_OF_PLANE.items()}
 HC_TOLERANCE = 0.05
@@ -60,7 +60,8 @@ def unsuitable(data_dir: Path, folder: Path) -> list[PlaneExample]:
         others, _ = unseen(planes, folder)
     except BadInput:  # a folder may hold nothing but measured heads
         return []
-    if seen_by(folder) & {example.picture.group for example in planes}:
+    seen = seen_by(folder)
+    if any(seen.has(example.picture) for example in planes):
         others = of_split(others, "test")
     return [example for example in others if example.plane in UNSUITABLE]
 

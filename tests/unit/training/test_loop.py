@@ -16,10 +16,11 @@ from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
 from dicom_node.training.datasets import split_of
-from dicom_node.training.export import Evaluation, export, figures_table, record_metrics, seen_by
+from dicom_node.training.export import Evaluation, export, figures_table, record_metrics
 from dicom_node.training.loop import Run, chosen, draw_weights, train
 from dicom_node.training.recipe import Recipe, recipes_for
 from dicom_node.training.recipes.planes import PlanesRecipe
+from dicom_node.training.seen import seen_by
 
 MODELS = Path(__file__).parents[3] / "models"
 # Task, network, width and height of the pictures, steps, and the share of the highest loss that the last may have (an
@@ -115,8 +116,8 @@ def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp
     assert weights.stat().st_size < 15e6
     load_weights(PlanesNet(), manifest.weights_path("efficientnet_lite0"), "cpu")
     seen = seen_by(manifest.folder)
-    assert seen
-    assert all(group.partition("/")[2].startswith("sim") for group in seen)
+    assert seen.groups
+    assert all(group.partition("/")[2].startswith("sim") for group in seen.groups)
     with pytest.raises(BadInput, match="not of biometry unet"):
         export(recipes_for("biometry")[0], checkpoint, models, phantoms)
     report = {
