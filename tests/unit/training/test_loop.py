@@ -16,7 +16,7 @@ from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
 from dicom_node.training.datasets import split_of
-from dicom_node.training.export import Evaluation, export, figures_table, record_metrics
+from dicom_node.training.export import export
 from dicom_node.training.loop import Run, chosen, draw_weights, train
 from dicom_node.training.recipe import Recipe, recipes_for
 from dicom_node.training.recipes.planes import PlanesRecipe
@@ -120,14 +120,6 @@ def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp
     assert all(group.partition("/")[2].startswith("sim") for group in seen.groups)
     with pytest.raises(BadInput, match="not of biometry unet"):
         export(recipes_for("biometry")[0], checkpoint, models, phantoms)
-    report = {
-        "data": "simulated",
-        "figures": {"top1": {"value": 0.51234, "ci95": (0.4, 0.6), "n": 9, "images": "planes"}},
-    }
-    manifest = record_metrics("planes", models, [Evaluation("phantoms", "evaluate", report)])
-    (metric,) = Manifest.read(models / "planes").metrics
-    assert "| `top1` | 0.5123 | 0.4 to 0.6 | 9 | simulated: planes, phantoms |" in figures_table(manifest)
-    assert (metric.name, metric.value, metric.n, metric.data) == ("top1", 0.5123, 9, "simulated")
 
 
 def test_simulated_pictures_have_the_share_of_the_recipe(phantoms: Path) -> None:
