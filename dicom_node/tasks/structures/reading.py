@@ -14,7 +14,7 @@ from dicom_node.inference.frozen import frozen
 from dicom_node.inference.letterbox import grey_of
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.weights import load_weights
-from dicom_node.tasks.structures.categories import CATEGORIES, CategoriesNet, categories_net, pooled
+from dicom_node.tasks.structures.categories import CategoriesNet, categories_net, pooled
 from dicom_node.tasks.structures.deep import CropNet, crop_of, deep_features
 from dicom_node.tasks.structures.net import STRUCTURES
 from dicom_node.tasks.structures.radiomics import Box, Grey, head_scale, radiomic_features
@@ -108,8 +108,3 @@ def _reading(
     if not own:
         return None
     return Reading(pooled({names[row]: float(odds[row]) for row in own}), {names[row]: chances[row] for row in own})
-
-
-def likeliest(chances: npt.NDArray[np.float64]) -> str:
-    """Name the likeliest category."""
-    return CATEGORIES[int(chances.argmax())]

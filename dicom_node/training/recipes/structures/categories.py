@@ -33,7 +33,7 @@ from dicom_node.training.detected import detect_boxes
 from dicom_node.training.head_features import FOUND, DeepNetwork, Rows, features_of
 from dicom_node.training.metrics import auc
 from dicom_node.training.recipe import Recipe, stacked
-from dicom_node.training.selection import Selection, Target, select
+from dicom_node.training.selection import Selection, Target, select, standardised
 
 DEEP = "efficientnet_b4"
 PROCESSES = 2
@@ -166,8 +166,8 @@ class CategoriesRecipe(Recipe[HeadExample]):
         """Place a head's features by structure, and standardise them."""
         place = next(place for place in self._tables if example.picture.path.is_relative_to(place))
         structures, values = self._features[place / example.picture.path.name]
-        net = self.net(place)
-        seen = net.standardised(torch.from_numpy(values), torch.from_numpy(structures)).numpy()
+        chosen = self.selection
+        seen = standardised(values, structures, chosen.mean, chosen.scale).astype(np.float32)
         features = np.zeros((len(STRUCTURES), seen.shape[1]), dtype=np.float32)
         features[structures] = seen
         present = np.zeros(len(STRUCTURES), dtype=bool)
