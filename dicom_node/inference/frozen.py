@@ -14,19 +14,21 @@ import torch
 from torch import nn
 
 
-def frozen(net: nn.Module, device: str, **shapes: tuple[int, int, int]) -> Any:
+def frozen(net: nn.Module, device: str, *, in_halves: bool = True, **shapes: tuple[int, int, int]) -> Any:
     """Give a network in eval mode frozen, with the methods named in ``shapes`` and no others.
 
     What it says may be bfloat16: whoever asks makes it float before reckoning on.
 
+    :param in_halves: whether rounding does no harm to what is made of the answers.
     :param shapes: of one input (channels, height, width) of each method. Any number of them may come at once.
     """
     examples = {
         method: torch.zeros(2, *shape, device=device).contiguous(memory_format=torch.channels_last)
         for method, shape in shapes.items()
     }
-    in_halves = torch.autocast("cpu", torch.bfloat16, enabled=multiplies_halves(device), cache_enabled=False)
-    with warnings.catch_warnings(), torch.no_grad(), in_halves:
+    halves = in_halves and multiplies_halves(device)
+    rounding = torch.autocast("cpu", torch.bfloat16, enabled=halves, cache_enabled=False)
+    with warnings.catch_warnings(), torch.no_grad(), rounding:
         warnings.simplefilter("ignore")  # tracing remarks on the sizes that it takes as given
         traced = torch.jit.trace_module(net, examples, check_trace=False)  # type: ignore[no-untyped-call]
         return torch.jit.freeze(traced, preserved_attrs=list(shapes))

@@ -1,6 +1,7 @@
 """One prediction per task on pictures that never change, so that no change of a model or its code goes unseen.
 
-The pictures are phantoms. After an intended change, ``python tests/tasks/test_golden.py`` writes the baselines anew.
+The pictures are phantoms on which no score lies near a threshold: processors round otherwise. After an intended change,
+``python tests/tasks/test_golden.py`` writes the baselines anew.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ OTHER_DETECTORS = ("structures-swin", "structures-both")
 MM_PER_PX = 0.2
 # Room for other processors and decoders: scores and probabilities, pixels, and sizes.
 SCORE_ROOM, PIXEL_ROOM, SIZE_ROOM = 0.05, 4.0, 0.015
+CATEGORY_ROOM = 0.15  #: read from boxes, some of which are nine pixels thin and move by a fraction of one
 
 
 def frames() -> list[Frame]:
@@ -98,7 +100,8 @@ def test_a_task_says_what_it_said(name: str) -> None:
         {k: v for k, v in one.items() if k not in numbers} for one in expected
     ]
     for one, other in zip(found, expected, strict=True):
-        assert one.get("score", 0) == pytest.approx(other.get("score", 0), abs=SCORE_ROOM)
+        room = CATEGORY_ROOM if one["name"].endswith("_category") else SCORE_ROOM
+        assert one.get("score", 0) == pytest.approx(other.get("score", 0), abs=room)
         assert one.get("box", []) == pytest.approx(other.get("box", []), abs=PIXEL_ROOM)
         assert one.get("size", 0) == pytest.approx(other.get("size", 0), rel=SIZE_ROOM)
 

@@ -51,7 +51,9 @@ class BoxReader:
         load_weights(deep, manifest.weights_path(DEEP), device)
         load_weights(net, manifest.weights_path(CATEGORIES_NETWORK), device)
         crop_px = manifest.input_size(DEEP)[0]
-        return cls(frozen(deep, device, features=(1, crop_px, crop_px)), crop_px, net, device)
+        # Its features were selected, and learned from, as they are in single precision.
+        exact = frozen(deep, device, in_halves=False, features=(1, crop_px, crop_px))
+        return cls(exact, crop_px, net, device)
 
     def read(
         self, pictures: Sequence[npt.NDArray[np.uint8]], boxes: Sequence[Mapping[str, Box]], mode: str = "fused"

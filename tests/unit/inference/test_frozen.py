@@ -62,6 +62,14 @@ def test_in_halves_it_says_the_same_but_for_rounding(
         torch.testing.assert_close(fast.classes(seen).float(), net.classes(features), rtol=0.02, atol=0.02)
 
 
+def test_a_network_whose_answers_must_not_be_rounded_is_not(net: TwoParts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "multiplies_halves", lambda _device: True)
+    fast = frozen(net, "cpu", in_halves=False, features=(1, 8, 10))
+    pictures = torch.rand(2, 1, 8, 10)
+    with torch.inference_mode():
+        torch.testing.assert_close(fast.features(pictures), net.features(pictures))
+
+
 def test_halves_are_for_processors_that_multiply_them(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
     assert multiplies_halves("cpu")
