@@ -26,8 +26,10 @@ class Seen:
 
     def has(self, picture: Picture) -> bool:
         """Tell whether a picture is one of those."""
-        digest = self.groups.get(picture.group)
-        return digest is not None and digest in {"", digest_of(picture)}
+        if picture.group not in self.groups:
+            return False
+        digest = self.groups[picture.group]
+        return not digest or digest == digest_of(picture)
 
 
 def seen_by(folder: Path) -> Seen:
