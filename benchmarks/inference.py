@@ -6,7 +6,7 @@
 
 The plain way is what one would write first with the same libraries and the same weights: ultralytics' ``predict``
 picture by picture, all 215 features of pyradiomics for every box, then each network image by image. The node batches,
-freezes its networks (in half precision where the processor has matrix units for it), cuts each box out once, keeps
+freezes its networks (in half precision where the processor has instructions for it), cuts each box out once, keeps
 pictures in channels-last order, computes the selected features only, and looks at several batches side by side where
 the plain way has all threads work at one picture. Both ways look at the same decoded pictures in turn, so that whatever
 else the machine does weighs on both alike; afterwards what they found is compared.

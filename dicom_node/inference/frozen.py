@@ -1,8 +1,9 @@
 """Networks as they run in the node: their graph recorded once, and all that is constant in it computed beforehand.
 
 Batch normalisation disappears into the convolutions before it, and nothing is asked of Python between layers
-(TorchScript, ``torch.jit.freeze``). Where the processor multiplies bfloat16 in matrix units (Intel AMX), convolutions
-and linear layers do: about twice as fast. The numbers differ from those of the network itself by rounding only.
+(TorchScript, ``torch.jit.freeze``). Where the processor has instructions for bfloat16 (Intel AMX, AVX-512 BF16),
+convolutions and linear layers use them: about twice as fast. The numbers differ from those of the network itself by
+rounding only.
 """
 
 from __future__ import annotations
@@ -35,5 +36,6 @@ def frozen(net: nn.Module, device: str, *, in_halves: bool = True, **shapes: tup
 
 
 def multiplies_halves(device: str) -> bool:
-    """Tell whether a device has matrix units for bfloat16; without them half precision on a processor is slower."""
-    return device == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16"))
+    """Tell whether a device has instructions for bfloat16; without them half precision on a processor is slower."""
+    able = torch.cpu.get_capabilities()
+    return device == "cpu" and any(able.get(name) for name in ("amx_bf16", "avx512_bf16"))

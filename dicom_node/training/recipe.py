@@ -37,7 +37,7 @@ class Recipe(ABC, Generic[Kind]):
     simulated: ClassVar[Mapping[str, int]] = {}  #: how many pictures of which set the simulator makes for it
     simulated_seed: ClassVar[int] = 5
     validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
-    in_halves: ClassVar[bool] = False  #: whether a processor that multiplies bfloat16 in matrix units trains it faster
+    in_halves: ClassVar[bool] = False  #: whether a processor with instructions for bfloat16 trains it faster
     seed: ClassVar[int] = 7
 
     def prepare(

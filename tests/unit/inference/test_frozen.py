@@ -71,10 +71,11 @@ def test_a_network_whose_answers_must_not_be_rounded_is_not(net: TwoParts, monke
 
 
 def test_halves_are_for_processors_that_multiply_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True})
-    assert multiplies_halves("cpu")
-    assert not multiplies_halves("cuda:0")
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+    for able in ("amx_bf16", "avx512_bf16"):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda able=able: {"avx512_f": True, able: True})
+        assert multiplies_halves("cpu")
+        assert not multiplies_halves("cuda:0")
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_f": True, "avx512_bf16": False})
     assert not multiplies_halves("cpu")
 
 
