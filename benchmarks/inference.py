@@ -50,7 +50,7 @@ from dicom_node.inference.task import Task
 from dicom_node.simulator.phantoms import make_phantom
 from dicom_node.tasks.structures import CATEGORIES, Structures
 from dicom_node.tasks.structures.deep import crop_of, deep_features
-from dicom_node.tasks.structures.detector import Answer, Detector
+from dicom_node.tasks.structures.detector import PROPOSALS, Answer, Detector
 from dicom_node.tasks.structures.fusion import Box, Look, best_boxes, overlaps
 from dicom_node.tasks.structures.judgement import Judge
 from dicom_node.tasks.structures.net import STRUCTURES
@@ -64,7 +64,8 @@ NAMES = (GATE, "structures", "anomalies", "biometry")
 ANATOMIES = ("sagittal_head", "axial_head", "sagittal_head", "abdomen", "sagittal_head", "femur", "thorax", "cervix")
 NODE_BATCH = {"cpu": 4, "cuda": 32}  #: what the node takes at once
 FREEZING = ("dicom_node.inference.frozen", *(f"dicom_node.tasks.structures.{it}" for it in ("detector", "reading")))
-FAINTEST = 0.01
+# predict is told to keep what the node averages: it would throw away the proposals that overlap a better one.
+KEPT = {"conf": 0.01, "iou": 0.999, "max_det": len(STRUCTURES) * PROPOSALS}
 SAME_BOX = 0.8  #: overlap from which two boxes are the same answer: predict draws pictures otherwise into its input
 THREADS = torch.get_num_threads()
 SAME_OUTLINE = 0.97  #: overlap of two outlines
@@ -128,7 +129,7 @@ class PlainStructures(Structures):
         fit = Letterbox.fit(frame.pixels.shape, width, height)
         seen = fit.apply(grey_of(frame.pixels))  # as the network has learned to see; predict would draw it otherwise
         picture = np.repeat((seen[:, ::-1] if mirror else seen)[:, :, None], 3, axis=2)
-        settings = {"imgsz": (height, width), "conf": FAINTEST, "device": self._device, "verbose": False, "save": False}
+        settings = {"imgsz": (height, width), **KEPT, "device": self._device, "verbose": False, "save": False}
         (result,) = self._yolo.predict(picture, **settings)
         found = result.boxes
         boxes, scores = np.zeros((len(STRUCTURES), len(found), 4)), np.zeros((len(STRUCTURES), len(found)))

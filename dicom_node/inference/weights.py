@@ -32,22 +32,22 @@ def load_weights(net: torch.nn.Module, path: Path, device: str) -> torch.nn.Modu
 
 
 def save_weights(numbers: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Write a network's numbers, the floating ones in half precision; what a network holds as double stays so.
+    """Write a network's numbers, the single ones in half precision where all of a tensor fit into it (up to 65504).
 
-    The file is written whole or not at all.
+    The file is written whole or not at all, and can be read by whoever may read the folder.
     """
     from safetensors.torch import save_file  # noqa: PLC0415
-    from torch import float64  # noqa: PLC0415
 
     partial = path.with_name(f"{path.name}.partial")
-    save_file(
-        {
-            key: (value.half() if value.is_floating_point() and value.dtype != float64 else value)
-            .detach()
-            .cpu()
-            .contiguous()
-            for key, value in numbers.items()
-        },
-        partial,
-    )
+    save_file({key: _halved(value.detach()).cpu().contiguous() for key, value in numbers.items()}, partial)
+    partial.chmod(0o644)  # the library's own files are for their owner alone, who need not be the node
     partial.replace(path)
+
+
+def _halved(value: torch.Tensor) -> torch.Tensor:
+    from torch import float32  # noqa: PLC0415
+
+    if value.dtype != float32:
+        return value
+    half = value.half()
+    return half if half.isfinite().all() else value
