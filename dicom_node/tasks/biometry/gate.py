@@ -25,7 +25,7 @@ class Gate:
         default_factory=lambda: {"head": 0.9, "abdomen": 0.85, "femur": 0.9}
     )  #: mean probability inside the mask
     minimum_agreement: Mapping[str, float] = field(
-        default_factory=lambda: {"head": 0.95, "abdomen": 0.94, "femur": 0.86}
+        default_factory=lambda: {"head": 0.95, "abdomen": 0.94, "femur": 0.89}
     )  #: of the looks at the picture and at its mirror image
     same_region: bool = True  #: as the plane's, where the segmentation says which region it sees
 

@@ -39,6 +39,7 @@ SHAFT_WIDTH_FLOOR_PX = 4.0
 UNSURE = 0.05  #: of a semi-axis to either side: where the edge of a landmarks' head may lie
 EDGES = (1.0 - UNSURE, 1.0 + UNSURE)
 SIZE_SHARE = 0.5  #: of the loss
+RESERVE = 2.5  #: how much more of a picture is kept than the input shows: it stays as sharp as the node will see it
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,8 @@ class BiometryRecipe(Recipe[BiometryExample]):
 
     task = "biometry"
     network = "unet"
-    epochs = 12
+    epochs = 16
+    in_halves = True
     draws = 960
     batch_size = 8
     learning_rate = 1e-3
@@ -82,7 +84,7 @@ class BiometryRecipe(Recipe[BiometryExample]):
         """Load a picture and its shape."""
         shape = example.shape
         points = shape.outline(96) if isinstance(shape, Ellipse) else shape
-        picture = keep(example.picture.path, self.width, self.height)
+        picture = keep(example.picture.path, self.width, self.height, RESERVE)
         return KeptShape(picture, REGIONS.index(example.region), points, sure_edge(example))
 
     def sample(self, kept: KeptShape, rng: np.random.Generator, *, augment: bool) -> dict[str, Any]:
