@@ -6,38 +6,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
+import numpy.typing as npt
 
 from dicom_node.domain.finding import Finding, Graphic, Measurement, NotAssessable, Segmentation
 from dicom_node.domain.frame import Frame
 from dicom_node.errors import ModelError
 from dicom_node.inference.batching import batches
-from dicom_node.inference.letterbox import Letterbox, grey_of, normalised
+from dicom_node.inference.letterbox import Letterbox, grey_of, normalised, warp
 from dicom_node.inference.manifest import Manifest
 from dicom_node.inference.task import Task
 from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.biometry.gate import GATE, Gate
-from dicom_node.tasks.biometry.geometry import (
-    Array,
-    Ellipse,
-    Likely,
-    Mask,
-    distance,
-    ellipse_of_map,
-    near,
-    outline_of,
-    shaft_ends,
-    whole_piece,
-)
+from dicom_node.tasks.biometry.geometry import Array, Ellipse, Likely, distance, outline_of
+from dicom_node.tasks.biometry.outlined import FINE, Outlined
 
 if TYPE_CHECKING:
     from dicom_node.tasks.biometry.net import BiometryNet
 
 NETWORK = "unet"
 BATCH = 8
-FINE = 3  #: outlines are drawn at this many times the input's resolution
-NEAR_PX = 8  #: of the input: probabilities as far from the mask still count for its size
+TURN_DEG, FARTHER = 10.0, 0.9  #: the third look: at the picture turned clockwise, at this share of its size
 REGION_OF_PLANE = {"brain": "head", "abdomen": "abdomen", "femur": "femur"}
 MEASURED = {"head": ("HC", "BPD", "OFD"), "abdomen": ("AC",), "femur": ("FL",)}
 
@@ -61,9 +50,15 @@ def load(manifest: Manifest, device: str) -> Task:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the network says of a frame: ``maps`` (looks, regions, height, width) of probabilities, and the region."""
+    """What the network says of a frame.
+
+    :ivar maps: of probabilities (2, regions, height, width): of the picture, and of its mirror image, turned back.
+    :ivar turned: such maps (regions, height, width) of the picture turned and smaller, left so.
+    :ivar region: which it is that the network sees.
+    """
 
     maps: Likely
+    turned: Likely
     region: str
 
 
@@ -75,7 +70,7 @@ class Biometry:
     ends of the ossified shaft.
 
     A frame is looked at twice, the second time at its mirror image: both maps are averaged, and where they disagree
-    the quality gate gives no number.
+    the quality gate gives no number. Nor does it where the size in a third look, at the turned picture, is another.
     """
 
     name = "biometry"
@@ -104,16 +99,19 @@ class Biometry:
         """Look at frames, and at the mirror image of each, whatever the gate said; its maps are turned back."""
         import torch  # noqa: PLC0415
 
-        grey = np.stack(
-            [Letterbox.fit(frame.pixels.shape, *self._size).apply(grey_of(frame.pixels)) for frame in frames]
-        )
-        once = torch.from_numpy(normalised(grey))[:, None].to(self._device)
+        grey = [grey_of(frame.pixels) for frame in frames]
+        fits = [Letterbox.fit(picture.shape, *self._size) for picture in grey]
+        upright = np.stack([fit.apply(picture) for fit, picture in zip(fits, grey, strict=True)])
+        turned = np.stack([_turned(fit, picture) for fit, picture in zip(fits, grey, strict=True)])
+        once, again = (torch.from_numpy(normalised(each))[:, None].to(self._device) for each in (upright, turned))
         with torch.inference_mode():
             masks, region = self._net(once)
             mirrored, mirrored_region = self._net(once.flip(-1))
+            others = self._net(again)[0].float().sigmoid().cpu().numpy()
             maps = torch.stack([masks, mirrored.flip(-1)], dim=1).float().sigmoid().cpu().numpy()
             regions = (region.float().softmax(-1) + mirrored_region.float().softmax(-1)).argmax(-1).tolist()
-        return [Seen(each, self._regions[number]) for each, number in zip(maps, regions, strict=True)]
+        names = (self._regions[number] for number in regions)
+        return [Seen(*each) for each in zip(maps, others, names, strict=True)]
 
     def with_gate(self, gate: Gate) -> Biometry:
         """Give the same task with another quality gate, to learn what this one stops."""
@@ -124,31 +122,28 @@ class Biometry:
         plane = frame.plane or ""
         region = REGION_OF_PLANE[plane]
         first = MEASURED[region][0]
-        of_region = seen.maps[:, self._regions.index(region)]
-        likely = of_region.mean(axis=0)
+        number = self._regions.index(region)
         fit = Letterbox.fit(frame.pixels.shape, *self._size)
-        fine = np.asarray(cv2.resize(likely, None, fx=FINE, fy=FINE, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
-        mask = whole_piece(fine)
+        outlined = Outlined.of(seen.maps[:, number].mean(axis=0))
         fault = (
             self._gate.fault_of_region(plane, region, seen.region)
-            or self._gate.fault(mask, fine, region, fit)
-            or self._gate.fault_of_looks(of_region, region)
+            or self._gate.fault(outlined, region, fit)
+            or self._gate.fault_of_looks(seen.maps[:, number], region)
+            or self._gate.fault_of_turn(
+                outlined.size_px(region), Outlined.of(seen.turned[number]).size_px(region) / FARTHER, region
+            )
         )
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
-        outline = self._segmentation(
-            frame, region, fit.to_picture(outline_of(mask) / FINE), float(fine[mask == 1].mean())
-        )
-        close = near(mask, NEAR_PX * FINE)
-        if region == "femur":
-            return [outline, *self._femur(frame, region, fit, mask, fine * close)]
-        coarse = close[FINE // 2 :: FINE, FINE // 2 :: FINE]
-        return [outline, *self._ellipse(frame, region, fit, mask, likely * coarse)]
+        contour = fit.to_picture(outline_of(outlined.mask) / FINE)
+        outline = self._segmentation(frame, region, contour, outlined.confidence)
+        sizes = self._femur if region == "femur" else self._ellipse
+        return [outline, *sizes(frame, region, fit, outlined)]
 
-    def _ellipse(self, frame: Frame, region: str, fit: Letterbox, mask: Mask, likely: Likely) -> list[Finding]:
+    def _ellipse(self, frame: Frame, region: str, fit: Letterbox, outlined: Outlined) -> list[Finding]:
         first = MEASURED[region][0]
-        found = ellipse_of_map(likely)
-        fault = self._gate.fault_of_ellipse(mask, found.scaled((FINE, FINE)), region)
+        found = outlined.ellipse()
+        fault = self._gate.fault_of_ellipse(outlined.mask, found.scaled((FINE, FINE)), region)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
         ellipse = Ellipse(fit.to_picture(found.centre[None])[0], found.axes / fit.scale)
@@ -165,12 +160,12 @@ class Biometry:
                 findings.append(self._measurement(frame, name, 2 * true.lengths[axis], line, qualifier))
         return findings
 
-    def _femur(self, frame: Frame, region: str, fit: Letterbox, mask: Mask, fine: Likely) -> list[Finding]:
+    def _femur(self, frame: Frame, region: str, fit: Letterbox, outlined: Outlined) -> list[Finding]:
         first = MEASURED[region][0]
-        fault = self._gate.fault_of_shaft(mask)
+        fault = self._gate.fault_of_shaft(outlined.mask)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
-        ends = _inside(frame, fit.to_picture(shaft_ends(fine) / FINE))
+        ends = _inside(frame, fit.to_picture(outlined.shaft_ends()))
         scale, qualifier = _scale(frame, ends)
         return [self._measurement(frame, first, distance(ends, scale), Graphic("polyline", _points(ends)), qualifier)]
 
@@ -194,6 +189,19 @@ class Biometry:
         concept = self._manifest.output(region).concept
         closed = _inside(frame, np.concatenate([outline, outline[:1]]))
         return Segmentation(self.name, frame.reference, region, concept, Graphic("polyline", _points(closed)), score)
+
+
+def _turned(fit: Letterbox, grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Give the input (height, width) of a grey picture, turned about the input's middle and smaller."""
+    middle = np.array([fit.width, fit.height]) / 2
+    along, across = FARTHER * np.cos(np.deg2rad(TURN_DEG)), FARTHER * np.sin(np.deg2rad(TURN_DEG))
+    turn = np.array([[along, -across], [across, along]])
+    return warp(
+        grey,
+        np.column_stack([turn @ fit.matrix[:, :2], turn @ (fit.matrix[:, 2] - middle) + middle]),
+        fit.width,
+        fit.height,
+    )
 
 
 def _scale(frame: Frame, points: Array) -> tuple[tuple[float, float], str | None]:

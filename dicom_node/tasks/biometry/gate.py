@@ -9,6 +9,7 @@ import numpy as np
 
 from dicom_node.inference.letterbox import Letterbox
 from dicom_node.tasks.biometry.geometry import Ellipse, Likely, Mask, agreement, elongation, outline_of, overlap
+from dicom_node.tasks.biometry.outlined import FINE, Outlined
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,10 @@ class Gate:
     minimum_agreement: Mapping[str, float] = field(
         default_factory=lambda: {"head": 0.95, "abdomen": 0.94, "femur": 0.89}
     )  #: of the looks at the picture and at its mirror image
+    maximum_elsewhere: float = 0.1  #: share of what looks like the region that lies away from the outline
+    maximum_change: Mapping[str, float] = field(
+        default_factory=lambda: {"head": 0.05, "abdomen": 0.05, "femur": 0.1}
+    )  #: of the size when the picture is turned
     same_region: bool = True  #: as the plane's, where the segmentation says which region it sees
 
     def fault_of_region(self, plane: str, region: str, seen: str) -> str | None:
@@ -35,29 +40,36 @@ class Gate:
             return f"the plane is {plane}, but the segmentation sees the {seen}"
         return None
 
-    def fault(self, mask: Mask, likely: Likely, region: str, fit: Letterbox) -> str | None:
-        """Say why a mask cannot be measured, or None.
+    def fault(self, outlined: Outlined, region: str, fit: Letterbox) -> str | None:
+        """Say why what was outlined cannot be measured, or None.
 
-        ``mask`` (0 or 1) and ``likely`` (probabilities) have the input's shape, each side a whole number of times.
+        What was seen elsewhere is another femur, or the rest of this one beyond a gap.
         """
-        fine = mask.shape[1] / fit.width
-        x0, y0 = round(fit.x_px * fine), round(fit.y_px * fine)
-        x1, y1 = mask.shape[1] - x0, mask.shape[0] - y0
-        area = np.count_nonzero(mask)
+        x0, y0 = round(fit.x_px * FINE), round(fit.y_px * FINE)
+        x1, y1 = outlined.mask.shape[1] - x0, outlined.mask.shape[0] - y0
+        area = np.count_nonzero(outlined.mask)
         if not area or area < self.minimum_share[region] * (x1 - x0) * (y1 - y0):
             return f"no {region} was outlined"
-        if likely[mask == 1].mean() < self.minimum_confidence[region]:
+        if outlined.confidence < self.minimum_confidence[region]:
             return f"the outline of the {region} is uncertain"
-        x, y = outline_of(mask).T
-        at_border = (x < x0 + fine) | (x > x1 - fine) | (y < y0 + fine) | (y > y1 - fine)
+        x, y = outline_of(outlined.mask).T
+        at_border = (x < x0 + FINE) | (x > x1 - FINE) | (y < y0 + FINE) | (y > y1 - FINE)
         if at_border.mean() > self.maximum_at_border:
             return f"the {region} leaves the picture"
+        if outlined.elsewhere > self.maximum_elsewhere:
+            return f"more of the {region} was seen outside its outline"
         return None
 
     def fault_of_looks(self, looks: Likely, region: str) -> str | None:
         """Say why two maps of a region (2, height, width; probabilities) cannot be one outline, or None."""
         if agreement(looks[0], looks[1]) < self.minimum_agreement[region]:
             return f"two looks at the {region} disagree"
+        return None
+
+    def fault_of_turn(self, size: float, turned: float, region: str) -> str | None:
+        """Say why a size is not to be trusted that is another one in the turned picture, or None."""
+        if abs(turned / size - 1.0) > self.maximum_change[region]:
+            return f"the {region} has another size when the picture is turned"
         return None
 
     def fault_of_ellipse(self, mask: Mask, ellipse: Ellipse, region: str) -> str | None:
@@ -73,5 +85,6 @@ class Gate:
 
 GATE = Gate()
 NOTHING = {"head": 0.0, "abdomen": 0.0, "femur": 0.0}
+ANYTHING = {"head": np.inf, "abdomen": np.inf, "femur": np.inf}
 #: Lets everything through that has a size at all: what errors there would be without the gate.
-OPEN = Gate(NOTHING, 1.0, 0.0, 1.0, NOTHING, NOTHING, same_region=False)
+OPEN = Gate(NOTHING, 1.0, 0.0, 1.0, NOTHING, NOTHING, 1.0, ANYTHING, same_region=False)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from dicom_node.domain.finding import Finding, Measurement, NotAssessable, Segmentation
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
+from dicom_node.inference.letterbox import Letterbox
 from dicom_node.inference.manifest import Manifest
-from dicom_node.tasks.biometry import Biometry, Seen
+from dicom_node.tasks.biometry import FARTHER, TURN_DEG, Biometry, Seen, _turned
 from dicom_node.tasks.biometry.gate import OPEN
 from dicom_node.tasks.biometry.geometry import Ellipse, coverage, shaft
 from dicom_node.tasks.biometry.net import BiometryNet
@@ -48,7 +50,13 @@ def whole(x: float, y: float) -> Region:
 
 
 def read(task: Biometry, of: Frame, maps: np.ndarray[..., np.dtype[np.float32]], region: str) -> list[Finding]:
-    return task.read(of, Seen(maps, region))
+    """Read what two looks saw; the third, at the turned picture, is taken to see the same."""
+    return task.read(of, Seen(maps, turned(maps), region))
+
+
+def turned(maps: np.ndarray[..., np.dtype[np.float32]]) -> np.ndarray[..., np.dtype[np.float32]]:
+    turn = cv2.getRotationMatrix2D((WIDTH / 2, HEIGHT / 2), -TURN_DEG, FARTHER)
+    return np.stack([cv2.warpAffine(each, turn, (WIDTH, HEIGHT)) for each in maps.mean(axis=0)])
 
 
 def measured(findings: list[Finding]) -> dict[str, Measurement]:
@@ -136,6 +144,47 @@ def test_an_outline_that_is_no_ellipse_is_not_measured(biometry: Biometry) -> No
     findings = read(biometry, frame("abdomen", whole(0.2, 0.2)), masks(1, corner), "abdomen")
     assert not measured(findings)
     assert "not an ellipse" in reason_of([f for f in findings if not isinstance(f, Segmentation)])
+
+
+def test_a_femur_in_two_parts_is_not_measured_by_one_of_them(biometry: Biometry) -> None:
+    along = FEMUR[1] - FEMUR[0]
+    longer, shorter = (shaft(FEMUR[0] + along * np.array(part)[:, None], 16.0) for part in ((0.0, 0.6), (0.8, 1.0)))
+    seen = frame("femur", whole(0.2, 0.2))
+    assert measured(read(biometry, seen, masks(2, longer), "femur"))
+    broken = masks(2, longer) + masks(2, shorter)
+    assert "more of the femur was seen outside its outline" in reason_of(read(biometry, seen, broken, "femur"))
+    assert measured(read(biometry.with_gate(OPEN), seen, broken, "femur"))
+    speck = masks(2, longer) + masks(2, shaft(FEMUR[1] - along * np.array([[0.03], [0.0]]), 16.0))
+    assert measured(read(biometry, seen, speck, "femur"))
+
+
+@pytest.mark.parametrize(("plane", "region", "change"), [("brain", 0, 0.93), ("abdomen", 1, 1.07), ("femur", 2, 0.85)])
+def test_a_size_that_changes_with_the_turn_of_the_picture_is_none(
+    biometry: Biometry, plane: str, region: int, change: float
+) -> None:
+    outline = shaft(FEMUR, 20.0) if plane == "femur" else HEAD.outline()
+    name = {"brain": "head"}.get(plane, plane)
+    upright, seen = masks(region, outline), frame(plane, whole(0.2, 0.2))
+    other = masks(region, (outline - outline.mean(axis=0)) * change + outline.mean(axis=0))
+    assert measured(biometry.read(seen, Seen(upright, turned(upright), name)))
+    reason = reason_of(biometry.read(seen, Seen(upright, turned(other), name)))
+    assert reason == f"the {name} has another size when the picture is turned"
+    nothing = np.zeros_like(turned(upright))
+    assert reason_of(biometry.read(seen, Seen(upright, nothing, name))) == reason
+    assert measured(biometry.with_gate(OPEN).read(seen, Seen(upright, nothing, name)))
+
+
+def test_the_third_look_is_at_the_picture_turned_about_its_middle() -> None:
+    """A line through the middle of the picture goes through the middle of the input, turned and shorter."""
+    rows, columns = 300, 700  # of another shape than the input: black above and below
+    picture = np.zeros((rows, columns), dtype=np.uint8)
+    picture[rows // 2 - 2 : rows // 2 + 2, 100:600] = 255
+    fit = Letterbox.fit(picture.shape, WIDTH, HEIGHT)
+    y, x = np.nonzero(_turned(fit, picture) > 128)
+    assert (x.mean() + 0.5, y.mean() + 0.5) == pytest.approx((WIDTH / 2, HEIGHT / 2), abs=0.6)
+    along = np.array([x[x.argmax()] - x[x.argmin()], y[x.argmax()] - y[x.argmin()]])
+    assert np.hypot(*along) == pytest.approx(500 * fit.scale * FARTHER, abs=4.0)
+    assert np.rad2deg(np.arctan2(along[1], along[0])) == pytest.approx(TURN_DEG, abs=1.0)  # y points down: clockwise
 
 
 @pytest.mark.parametrize(("plane", "region"), [("brain", 0), ("abdomen", 1), ("femur", 2)])
