@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -60,7 +61,9 @@ def _draw(data_dir: Path, out: Path, seed: int, job: tuple[int, str]) -> Rows:
     changed, categories = change_head(np.asarray(pixels, dtype=np.uint8), _boxes(data_dir)[image], rng)
     name, origin = save_image(out / FOLDER, f"changed{number:05d}", changed.pixels), Path(image).stem
     height, width = changed.pixels.shape
-    boxes: list[Row] = [(name, structure, *(round(edge) for edge in box)) for structure, box in changed.boxes.items()]
+    boxes: list[Row] = [
+        (name, structure, *(math.floor(edge) for edge in box)) for structure, box in changed.boxes.items()
+    ]
     told: list[Row] = [
         (name, structure, category, int(structure not in changed.boxes), origin)
         for structure, category in categories.items()

@@ -11,6 +11,7 @@ categories.csv and lesions.csv (boxes) hold what only simulated sets can have.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -102,7 +103,9 @@ def _structure_categories(out: Path, seed: int, number: int) -> Rows:
 def _sagittal_rows(out: Path, stem: str, phantom: PhantomImage) -> Rows:
     name = save_image(out / "head_structures", stem, phantom.pixels)
     height, width = phantom.pixels.shape
-    boxes: list[Row] = [(name, structure, *(round(edge) for edge in box)) for structure, box in phantom.boxes.items()]
+    boxes: list[Row] = [
+        (name, structure, *(math.floor(edge) for edge in box)) for structure, box in phantom.boxes.items()
+    ]
     planes: list[Row] = [(name, width, height, int(phantom.standard_plane), "simulated")]
     return {PLANES: planes, BOXES: boxes}
 

@@ -24,6 +24,8 @@ from dicom_node.tasks.biometry.geometry import Array, Ellipse
 Split = Literal["train", "valid", "test"]
 SPLIT_SEED = 20260
 SIMULATED_PREFIX = "sim"
+#: Boxes are drawn in whole pixels: a number names the pixel in which an edge lies, on average at its middle.
+WITHIN_PIXEL = 0.5
 PLANE_NAMES = {
     "Fetal brain": "brain",
     "Fetal abdomen": "abdomen",
@@ -206,10 +208,14 @@ def read_head_planes(data_dir: Path) -> list[tuple[Picture, bool]]:
 
 
 def read_boxes(table: Path) -> dict[str, dict[str, tuple[float, float, float, float]]]:
-    """Read a table of boxes: image, structure, x_min, y_min, x_max, y_max in pixels."""
+    """Read a table of boxes: image, structure, x_min, y_min, x_max, y_max, numbers of pixels counted from 0.
+
+    The boxes given are continuous: 0 is the outer edge of the first pixel, and 0.5 its middle.
+    """
     boxes: dict[str, dict[str, tuple[float, float, float, float]]] = {}
     for row in _rows(table):
-        boxes.setdefault(row["image"], {})[row["structure"]] = _box(row)
+        x0, y0, x1, y1 = (edge + WITHIN_PIXEL for edge in _box(row))
+        boxes.setdefault(row["image"], {})[row["structure"]] = (x0, y0, x1, y1)
     return boxes
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from dicom_node.inference.batching import batches
 from dicom_node.inference.manifest import Manifest
 from dicom_node.tasks.structures import SCORE_FLOOR, Structures
-from dicom_node.training.datasets import Picture, read_head_pictures
+from dicom_node.training.datasets import WITHIN_PIXEL, Picture, read_head_pictures
 from dicom_node.training.measuring import BATCH, frame_of, loaded
 
 DETECTOR = "yolo11"  #: the one that the node uses unless it is told otherwise
@@ -41,7 +41,9 @@ def detect_boxes(data_dir: Path, models_dir: Path, device: str, folder: Path) ->
         for batch in batches(pictures, BATCH):
             for picture, boxes in zip(batch, task.boxes([frame_of(p) for p in batch], SCORE_FLOOR), strict=True):
                 for structure, (box, score) in boxes.items():
-                    rows.writerow((picture.path.name, structure, *(round(e, 1) for e in box), round(score, 3)))
+                    rows.writerow(
+                        (picture.path.name, structure, *(round(e - WITHIN_PIXEL, 1) for e in box), round(score, 3))
+                    )
     partial.replace(table)
     return table
 

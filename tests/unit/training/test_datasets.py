@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import BadInput
+from dicom_node.simulator.datasets import BOXES, _sagittal_rows
+from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.tasks.anomalies.net import ANOMALIES
 from dicom_node.tasks.biometry.geometry import Ellipse
 from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved
@@ -17,6 +19,7 @@ from dicom_node.training.datasets import (
     grey_image,
     read_anomalies,
     read_biometry,
+    read_boxes,
     read_normal_heads,
     read_planes,
     read_structures,
@@ -201,6 +204,24 @@ def test_a_lesion_is_learned_where_it_lies() -> None:
     assert places(None, 2) == [[UNKNOWN] * 4] * 3  # a real anomaly: nobody knows where
     half = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
     assert places_of(KeptAnomaly(picture, (32, 0, 96, 60), 2, 2, 0), half, 64, 48).tolist()[0] == [0, 2, 2, 0]
+
+
+def test_the_edges_of_a_box_lie_in_the_middle_of_the_pixels_that_the_table_names(tmp_path: Path) -> None:
+    table(tmp_path / "boxes.csv", "image,structure,x_min,y_min,x_max,y_max", "1.jpg,midbrain,10,20,30,41")
+    assert read_boxes(tmp_path / "boxes.csv") == {"1.jpg": {"midbrain": (10.5, 20.5, 30.5, 41.5)}}
+
+
+def test_simulated_boxes_come_back_from_their_table_without_a_shift(tmp_path: Path) -> None:
+    apart = []
+    for number in range(4):
+        phantom = sagittal_head(np.random.default_rng(number))
+        rows = [",".join(map(str, row)) for row in _sagittal_rows(tmp_path, f"sim{number}", phantom)[BOXES]]
+        table(tmp_path / "boxes.csv", "image,structure,x_min,y_min,x_max,y_max", *rows)
+        stored = read_boxes(tmp_path / "boxes.csv")[f"sim{number}.jpg"]
+        apart += [np.array(stored[name]) - np.array(box) for name, box in phantom.boxes.items()]
+    assert len(apart) > 30
+    assert np.abs(apart).max() <= 0.5
+    assert np.abs(np.mean(apart, axis=0)).max() < 0.2  # by chance 0.05; half a pixel of shift would be 0.5
 
 
 def test_a_mirrored_box_is_still_a_box() -> None:
