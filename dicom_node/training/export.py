@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 import yaml
-from torch import Tensor
 
 from dicom_node.errors import BadInput
 from dicom_node.inference.manifest import MANIFEST, Manifest, sha256_of
 from dicom_node.inference.weights import save_weights
 from dicom_node.training.datasets import split_of
+from dicom_node.training.loop import averaged
 from dicom_node.training.recipe import Recipe
 from dicom_node.training.seen import SEEN, seen_lines
 
@@ -56,12 +56,6 @@ def _check_size(manifest: Manifest, network: str, checkpoint: Path, trained: tup
                 checkpoint, *trained, manifest.folder / MANIFEST, *said
             )
         )
-
-
-def averaged(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Give the averaged weights of a checkpoint under the network's own names."""
-    prefix = "module."
-    return {key.removeprefix(prefix): value for key, value in state["average"].items() if key.startswith(prefix)}
 
 
 def write_hash(folder: Path, network: str) -> None:

@@ -1,6 +1,7 @@
 """The one training loop: any recipe, resumable after each epoch, and told in a CSV and a picture.
 
-Weights that are kept are the running average of those that were trained (decay 0.995 per step, less at first).
+Weights that are kept are the running average of those that were trained (decay 0.995 per step, less at first), or of a
+``steady`` recipe their even average (Izmailov et al., Averaging Weights Leads to Wider Optima, UAI 2018).
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import csv
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,10 @@ from dicom_node.training.recipe import Recipe, of_split
 CHECKPOINT = "checkpoint.pt"
 HISTORY = "epochs.csv"
 CURVES = "curves.png"
+BEFORE = "before"  #: the folder, in that of a run, of the run whose weights it starts from
 AVERAGE_DECAY = 0.995
 WARM_UP = 0.08  #: share of all steps during which the learning rate rises
+SETTLING = 1 / 7  #: share of all steps of a steady recipe that have no part in its average
 
 
 def train(
@@ -46,16 +49,22 @@ def train(
 
     With ``resume`` a run that was interrupted goes on after its last whole epoch. ``simulated_dir`` adds simulated
     pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the
-    recipe validates on simulated patients; those it then does not train on.
+    recipe validates on simulated patients; those it then does not train on. A recipe with another ``before`` it starts
+    from the averaged weights of that one, which is trained first, in a folder within ``out_dir``.
 
     :raises BadInput: no images to train on, or the checkpoint in ``out_dir`` was made by another recipe.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
     run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
+    if recipe.before is not None:
+        options: Any = {"resume": resume, "simulated_dir": simulated_dir, "models_dir": models_dir}
+        run.start_from(train(recipe.before, data_dir, out_dir / BEFORE, device, epochs, **options))
     examples, simulated, valid = chosen(recipe, data_dir, simulated_dir)
     if resume:
         run.restore()
+    if run.epoch >= run.epochs:
+        return out_dir / CHECKPOINT
     with _progress() as progress:
         bar = progress.add_task(f"{recipe.network}: reading", total=len(examples) + len(simulated) + len(valid))
         kept = [_kept(recipe, example, progress, bar) for example in [*examples, *simulated]]
@@ -115,9 +124,16 @@ class Run:
         self.steps_per_epoch = math.ceil(recipe.draws / recipe.batch_size)
         self.steps = self.steps_per_epoch * epochs
         self.net = recipe.net(data_dir).to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.average = AveragedModel(self.net, multi_avg_fn=_average, use_buffers=True)
+        self.average = AveragedModel(self.net, multi_avg_fn=self._average, use_buffers=True)
         self.optimiser = torch.optim.AdamW(_groups(self.net, recipe.weight_decay), lr=recipe.learning_rate)
         self.schedule = torch.optim.lr_scheduler.LambdaLR(self.optimiser, self._rate)
+
+    def start_from(self, checkpoint: Path) -> None:
+        """Begin with the averaged weights of another run, whose history goes on here."""
+        state = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        self.net.load_state_dict(averaged(state))
+        self.average.module.load_state_dict(averaged(state))
+        self.history = state["history"]
 
     def one_epoch(
         self, kept: Sequence[Any], checks: Sequence[Any], weights: np.ndarray[Any, Any], step_done: Any
@@ -134,7 +150,7 @@ class Run:
             losses.append(self.step(batch))
             step_done()
         self.epoch += 1
-        row = {"epoch": float(self.epoch), "loss": float(np.mean(losses)), **self.validate(checks)}
+        row = {"epoch": float(len(self.history) + 1), "loss": float(np.mean(losses)), **self.validate(checks)}
         self.history.append({**row, "seconds": round(time.monotonic() - started, 1)})
         self.save()
 
@@ -219,8 +235,25 @@ class Run:
         warm = max(int(self.steps * WARM_UP), 1)
         if step < warm:
             return (step + 1) / warm
+        if self.recipe.steady:
+            return 1.0
         done = min((step - warm) / max(self.steps - warm, 1), 1.0)
         return 0.01 + 0.99 * (1.0 + math.cos(math.pi * done)) / 2.0
+
+    def _average(self, kept: Any, trained: Any, steps: Any) -> None:
+        """Move the average towards what was trained, faster at first so that the start is soon forgotten."""
+        done = int(steps)
+        decay = min(AVERAGE_DECAY, (1 + done) / (10 + done))
+        if self.recipe.steady:
+            counted = max(done - int(self.steps * SETTLING), 0)
+            decay = counted / (counted + 1)
+        get_ema_multi_avg_fn(decay)(kept, trained, steps)  # type: ignore[no-untyped-call]
+
+
+def averaged(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Give the averaged weights of a checkpoint under the network's own names."""
+    prefix = "module."
+    return {key.removeprefix(prefix): value for key, value in state["average"].items() if key.startswith(prefix)}
 
 
 def draw_curves(history: Sequence[dict[str, float]], path: Path) -> None:
@@ -244,12 +277,6 @@ def _kept(recipe: Recipe[Any], example: Example, progress: Progress, bar: Any) -
 
 def _on(batch: dict[str, Tensor], device: str) -> dict[str, Tensor]:
     return {key: value.to(device) for key, value in batch.items()}
-
-
-def _average(kept: Any, trained: Any, steps: Any) -> None:
-    """Move the average towards what was trained, faster at first so that the start is soon forgotten."""
-    decay = min(AVERAGE_DECAY, (1 + int(steps)) / (10 + int(steps)))
-    get_ema_multi_avg_fn(decay)(kept, trained, steps)  # type: ignore[no-untyped-call]
 
 
 def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from dicom_node.training.datasets import Kind, Split, split_of
 
 CONFIGURED = (
     *("task", "network", "epochs", "draws", "batch_size", "learning_rate", "weight_decay"),
-    *("width", "height", "simulated_share", "seed"),
+    *("width", "height", "simulated_share", "seed", "steady"),
 )
 
 
@@ -39,6 +39,8 @@ class Recipe(ABC, Generic[Kind]):
     validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
     in_halves: ClassVar[bool] = False  #: whether a processor with instructions for bfloat16 trains it faster
     seed: ClassVar[int] = 7
+    before: ClassVar[Recipe[Any] | None] = None  #: of the same network, whose averaged weights are this one's start
+    steady: ClassVar[bool] = False  #: the learning rate does not fall, and all weights on the way are averaged
 
     def prepare(
         self, data_dir: Path, simulated_dir: Path | None, run_dir: Path, models_dir: Path | None, device: str

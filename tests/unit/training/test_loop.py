@@ -17,7 +17,7 @@ from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.planes.net import PlanesNet
 from dicom_node.training.datasets import split_of
 from dicom_node.training.export import export
-from dicom_node.training.loop import Run, chosen, draw_weights, train
+from dicom_node.training.loop import Run, averaged, chosen, draw_weights, train
 from dicom_node.training.recipe import Recipe, recipes_for
 from dicom_node.training.recipes.planes import PlanesRecipe
 from dicom_node.training.seen import seen_by
@@ -76,6 +76,38 @@ def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1.0", "2.0"]
     assert (tmp_path / "halves" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_recipe_starts_from_the_averaged_weights_of_the_one_before_it(phantoms: Path, tmp_path: Path) -> None:
+    standing = tiny(TINY_PLANES, before=TINY_PLANES, learning_rate=0.0, width=96, height=64)
+    last = train(standing, phantoms, tmp_path, "cpu", epochs=1)
+    first = torch.load(tmp_path / "before" / "checkpoint.pt", weights_only=True)
+    end = torch.load(last, weights_only=True)
+    for name, _ in PlanesNet().named_parameters():
+        assert torch.equal(averaged(first)[name], averaged(end)[name])
+    assert [row["epoch"] for row in end["history"]] == [1.0, 2.0]
+    assert end["history"][0]["loss"] == first["history"][0]["loss"]
+    stamp = (tmp_path / "before" / "checkpoint.pt").stat().st_mtime_ns
+    train(standing, phantoms, tmp_path, "cpu", epochs=1)
+    assert (tmp_path / "before" / "checkpoint.pt").stat().st_mtime_ns == stamp  # what is done is not done again
+
+
+def test_a_steady_recipe_keeps_its_rate_and_averages_evenly_what_came_after_settling(
+    phantoms: Path, tmp_path: Path
+) -> None:
+    recipe = tiny(TINY_PLANES, steady=True)
+    run = Run(recipe, phantoms, tmp_path, "cpu", epochs=7)  # 14 steps, of which two settle
+    kept = [recipe.keep(example) for example in recipe.read(phantoms)[:6]]
+    batch = recipe.collate([recipe.sample(one, np.random.default_rng(0), augment=False) for one in kept])
+    weights, rates = [], []
+    for _ in range(run.steps):
+        run.step(batch)
+        weights.append(next(run.net.parameters()).detach().clone())
+        rates.append(run.optimiser.param_groups[0]["lr"])
+    assert rates[1:] == [recipe.learning_rate] * 13
+    expected = torch.stack(weights[2:]).mean(dim=0)
+    assert torch.allclose(next(run.average.module.parameters()), expected, atol=1e-6)
+    assert not torch.allclose(expected, weights[-1], atol=1e-6)
 
 
 def test_a_training_that_died_after_its_checkpoint_still_tells_every_epoch(phantoms: Path, tmp_path: Path) -> None:
