@@ -50,7 +50,7 @@ from dicom_node.inference.task import Task
 from dicom_node.simulator.phantoms import make_phantom
 from dicom_node.tasks.structures import CATEGORIES, Structures
 from dicom_node.tasks.structures.deep import crop_of, deep_features
-from dicom_node.tasks.structures.detector import PROPOSALS, Answer, Detector
+from dicom_node.tasks.structures.detector import PROPOSALS, Answer, Detector, View
 from dicom_node.tasks.structures.fusion import Box, Look, best_boxes, overlaps
 from dicom_node.tasks.structures.judgement import Judge
 from dicom_node.tasks.structures.net import STRUCTURES
@@ -113,22 +113,22 @@ class PlainStructures(Structures):
         super().__init__(manifest, [detector], judge)
         self._device = device
         self._yolo: Any = YOLO(DESCRIPTION, task="detect")
-        net: Any = cast("Answer", detector.net).net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        net: Any = cast("Answer", detector.views[0].net).net.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self._yolo.model = net
         net.names = dict(enumerate(STRUCTURES))
 
     def boxes(self, frames: Sequence[Frame], floor: float) -> list[dict[str, tuple[Box, float]]]:
         """Find each frame's boxes; the answer is of two looks, as the node's is."""
         return [
-            best_boxes([self._look(frame), self._look(frame, mirror=True)], frame.pixels.shape[:2], floor)
+            best_boxes([self._look(frame, view) for view in self.detectors[0].views], frame.pixels.shape[:2], floor)
             for frame in frames
         ]
 
-    def _look(self, frame: Frame, *, mirror: bool = False) -> Look:
-        width, height = self.detectors[0].size
+    def _look(self, frame: Frame, view: View) -> Look:
+        width, height = view.size
         fit = Letterbox.fit(frame.pixels.shape, width, height)
         seen = fit.apply(grey_of(frame.pixels))  # as the network has learned to see; predict would draw it otherwise
-        picture = np.repeat((seen[:, ::-1] if mirror else seen)[:, :, None], 3, axis=2)
+        picture = np.repeat((seen[:, ::-1] if view.mirrored else seen)[:, :, None], 3, axis=2)
         settings = {"imgsz": (height, width), **KEPT, "device": self._device, "verbose": False, "save": False}
         (result,) = self._yolo.predict(picture, **settings)
         found = result.boxes
@@ -136,7 +136,7 @@ class PlainStructures(Structures):
         places = np.arange(len(found))
         kinds = found.cls.int().cpu().numpy()
         boxes[kinds, places], scores[kinds, places] = found.xyxy.cpu().numpy(), found.conf.cpu().numpy()
-        if mirror:
+        if view.mirrored:
             boxes[:, :, [0, 2]] = width - boxes[:, :, [2, 0]]
         corners = fit.to_picture(boxes.reshape(-1, 2)).reshape(boxes.shape)
         return Look(corners, scores)

@@ -1,4 +1,4 @@
-"""What every detector does: look at a frame twice, and propose boxes for each structure."""
+"""What every detector does: look at a frame in two ways, and propose boxes for each structure."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from dicom_node.tasks.structures.net import STRUCTURES, build_net
 
 Grey = npt.NDArray[np.uint8]
 PROPOSALS = 40  #: that a look keeps for each structure
+LARGER = (64, 32)  #: by so many pixels is the input of the second look wider and higher than the one trained on
 
 
 class Answer(nn.Module):
@@ -36,32 +37,22 @@ class Answer(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
-class Detector:
-    """A network (an ``Answer``) that finds structures in inputs of ``size`` (width, height)."""
+class View:
+    """One way to look: a network (an ``Answer``) that sees pictures, or their mirror images, in inputs of ``size``."""
 
-    name: str
     net: nn.Module
-    size: tuple[int, int]
+    size: tuple[int, int]  #: width, height
+    mirrored: bool
     device: str
 
-    @classmethod
-    def load(cls, name: str, manifest: Manifest, device: str) -> Detector:
-        """Load the detector that the manifest calls ``name``.
-
-        :raises ModelError: it has none, or its weights cannot be used.
-        """
-        size = width, height = manifest.input_size(name)
-        net = Answer(load_weights(build_net(name), manifest.weights_path(name), device)).eval()
-        return cls(name, frozen(net, device, forward=(3, height, width)), size, device)
-
-    def look(self, frames: Sequence[Frame]) -> list[tuple[Look, Look]]:
-        """Look at each frame as it is, and at its mirror image: the second look errs otherwise than the first."""
-        grey = [grey_of(frame.pixels) for frame in frames]
-        fits = [Letterbox.fit(picture.shape, *self.size) for picture in grey]
-        inputs = np.stack([fit.apply(picture) for fit, picture in zip(fits, grey, strict=True)])
-        seen, mirrored = self._predict(inputs), self._predict(np.ascontiguousarray(inputs[:, :, ::-1]))
-        mirrored[:, 0] = self.size[0] - mirrored[:, 0]
-        return [(_proposals(a, fit), _proposals(b, fit)) for a, b, fit in zip(seen, mirrored, fits, strict=True)]
+    def look(self, pictures: Sequence[Grey]) -> list[Look]:
+        """Propose boxes for the structures of grey pictures (rows, columns)."""
+        fits = [Letterbox.fit(picture.shape, *self.size) for picture in pictures]
+        inputs = np.stack([fit.apply(picture) for fit, picture in zip(fits, pictures, strict=True)])
+        said = self._predict(np.ascontiguousarray(inputs[:, :, ::-1]) if self.mirrored else inputs)
+        if self.mirrored:
+            said[:, 0] = self.size[0] - said[:, 0]
+        return [_proposals(each, fit) for each, fit in zip(said, fits, strict=True)]
 
     def _predict(self, inputs: Grey) -> npt.NDArray[np.float32]:
         """Give what the network says (n, 4 + structures, places) of inputs (n, height, width)."""
@@ -69,6 +60,36 @@ class Detector:
             pictures = torch.from_numpy(inputs)[:, None].to(self.device).float().div(255.0).expand(-1, 3, -1, -1)
             said = self.net(pictures.contiguous(memory_format=torch.channels_last))
             return np.asarray(said.float().cpu().numpy())
+
+
+@dataclass(frozen=True, slots=True)
+class Detector:
+    """A network that finds structures, and the ways in which it looks."""
+
+    name: str
+    views: tuple[View, ...]
+
+    @classmethod
+    def load(cls, name: str, manifest: Manifest, device: str) -> Detector:
+        """Load the detector that the manifest calls ``name``.
+
+        It looks at a frame as it is, and at its mirror image in a larger input: the second look errs otherwise.
+
+        :raises ModelError: it has none, or its weights cannot be used.
+        """
+        net = Answer(load_weights(build_net(name), manifest.weights_path(name), device)).eval()
+        width, height = manifest.input_size(name)
+        ways = ((width, height, False), (width + LARGER[0], height + LARGER[1], True))
+        views = tuple(
+            View(frozen(net, device, forward=(3, rows, columns)), (columns, rows), mirrored, device)
+            for columns, rows, mirrored in ways
+        )
+        return cls(name, views)
+
+    def look(self, frames: Sequence[Frame]) -> list[tuple[Look, ...]]:
+        """Look at each frame in every way."""
+        pictures = [grey_of(frame.pixels) for frame in frames]
+        return list(zip(*(view.look(pictures) for view in self.views), strict=True))
 
 
 def _proposals(prediction: npt.NDArray[np.float32], fit: Letterbox) -> Look:

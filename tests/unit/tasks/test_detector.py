@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dicom_node.domain.frame import Calibration, Frame, FrameReference
-from dicom_node.tasks.structures.detector import Answer, Detector
+from dicom_node.tasks.structures.detector import Answer, Detector, View
 from dicom_node.tasks.structures.net import STRUCTURES
 
 
@@ -35,8 +35,9 @@ def test_both_looks_point_at_the_same_place_of_the_picture() -> None:
     pixels[28:36, 36:44] = 255
     frame = Frame(FrameReference("1.2", "1"), pixels, Calibration(reason="none"))
     net = BrightSpot()
-    ((first, second),) = Detector("spot", Answer(net), (128, 96), "cpu").look([frame])
-    assert net.sizes == [(128, 96), (128, 96)]
+    views = View(Answer(net), (128, 96), False, "cpu"), View(Answer(net), (192, 128), True, "cpu")
+    ((first, second),) = Detector("spot", views).look([frame])
+    assert net.sizes == [(128, 96), (192, 128)]
     for look in (first, second):
         middle = (look.boxes[0, :, :2] + look.boxes[0, :, 2:]) / 2
         bright = look.scores[0] > 0.99

@@ -32,7 +32,8 @@ class SwinRecipe(DetectorRecipe):
     """See the module."""
 
     network = "swin"
-    epochs = 8
+    epochs = 12
+    in_halves = True
     draws = 1064
     batch_size = 8
     learning_rate = 7e-4
