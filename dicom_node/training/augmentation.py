@@ -1,9 +1,10 @@
-"""What one picture may look like otherwise: placed, turned, mirrored, lit, blurred, speckled."""
+"""What one picture may look like otherwise: placed, turned, mirrored, shadowed, lit, blurred, speckled."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -44,12 +45,15 @@ class Augmentation:
     shift: float = 0.0
     mirror: bool = False
     light: float = 0.0
+    shadow: float = 0.0  #: the share of the pictures that get a shadow
 
     def place(self, kept: Kept, width: int, height: int, rng: np.random.Generator) -> tuple[Grey, Matrix]:
         """Give an input (height, width) and the map (2, 3) from the file's pixels (continuous) to it."""
         matrix = self._matrix(kept, width, height, rng)
         grey = warp(kept.grey, matrix, width, height)
         whole = np.vstack([matrix, [0.0, 0.0, 1.0]]) @ np.diag([*kept.scale, 1.0])
+        if self.shadow and rng.random() < self.shadow:
+            grey = shadowed(grey, rng)
         return (self._relit(grey, rng) if self.light else grey), whole[:2]
 
     def _matrix(self, kept: Kept, width: int, height: int, rng: np.random.Generator) -> Matrix:
@@ -80,6 +84,26 @@ class Augmentation:
 
 
 AS_IT_IS = Augmentation()
+
+
+def shadowed(grey: Grey, rng: np.random.Generator) -> Grey:
+    """Darken what lies behind something (rows, columns): a soft wedge that leads away from the probe above."""
+    height, width = grey.shape
+    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
+    probe = np.array([width * rng.uniform(0.3, 0.7), -height * rng.uniform(0.1, 0.8)])
+    behind = np.array([rng.uniform(0.15, 0.85) * width, rng.uniform(0.05, 0.8) * height])
+    start = float(np.linalg.norm(behind - probe))
+    away = (behind - probe) / start
+    depth = (x - probe[0]) * away[0] + (y - probe[1]) * away[1]
+    aside = (x - probe[0]) * away[1] - (y - probe[1]) * away[0]
+    half = width * rng.uniform(0.015, 0.08) * depth / start
+    soft = width * rng.uniform(0.005, 0.02)
+    wedge = _sigmoid((half - np.abs(aside)) / soft) * _sigmoid((depth - start) / soft)
+    return np.asarray(grey * (1.0 - rng.uniform(0.5, 0.95) * wedge), dtype=np.uint8)
+
+
+def _sigmoid(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(x, -30.0, 30.0))))
 
 
 def moved(points: npt.NDArray[np.float64], matrix: Matrix) -> npt.NDArray[np.float64]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 NETWORK = "unet"
 BATCH = 8
 TURN_DEG, FARTHER = 10.0, 0.9  #: the third look: at the picture turned clockwise, at this share of its size
+#: By how much the sizes of what is round are corrected: heads come out 0.6 % too small, on pictures learned from too.
+CORRECTION = {"head": 1.006, "abdomen": 1.0}
 REGION_OF_PLANE = {"brain": "head", "abdomen": "abdomen", "femur": "femur"}
 MEASURED = {"head": ("HC", "BPD", "OFD"), "abdomen": ("AC",), "femur": ("FL",)}
 
@@ -146,7 +148,7 @@ class Biometry:
         fault = self._gate.fault_of_ellipse(outlined.mask, found.scaled((FINE, FINE)), region)
         if fault:
             return [NotAssessable(self.name, frame.reference, first, fault)]
-        ellipse = Ellipse(fit.to_picture(found.centre[None])[0], found.axes / fit.scale)
+        ellipse = Ellipse(fit.to_picture(found.centre[None])[0], found.axes * CORRECTION[region] / fit.scale)
         ends = np.concatenate([ellipse.ends(0), ellipse.ends(1)])
         if (ends != _inside(frame, ends)).any():
             return [NotAssessable(self.name, frame.reference, first, f"the {region} leaves the picture")]

@@ -12,7 +12,7 @@ from dicom_node.domain.finding import Finding, Measurement, NotAssessable, Segme
 from dicom_node.domain.frame import Calibration, Frame, FrameReference, Region
 from dicom_node.inference.letterbox import Letterbox
 from dicom_node.inference.manifest import Manifest
-from dicom_node.tasks.biometry import FARTHER, TURN_DEG, Biometry, Seen, _turned
+from dicom_node.tasks.biometry import CORRECTION, FARTHER, TURN_DEG, Biometry, Seen, _turned
 from dicom_node.tasks.biometry.gate import OPEN
 from dicom_node.tasks.biometry.geometry import Ellipse, coverage, shaft
 from dicom_node.tasks.biometry.net import BiometryNet
@@ -73,9 +73,9 @@ def test_a_head_is_measured_in_millimetres(biometry: Biometry) -> None:
     findings = read(biometry, frame("brain", whole(0.2, 0.2)), masks(0, HEAD.outline()), "head")
     sizes = measured(findings)
     assert {name: m.unit for name, m in sizes.items()} == {"HC": "mm", "BPD": "mm", "OFD": "mm"}
-    assert sizes["HC"].value == pytest.approx(np.pi * (40.0 + 30.0), rel=0.002)
-    assert sizes["BPD"].value == pytest.approx(60.0, rel=0.003)
-    assert sizes["OFD"].value == pytest.approx(80.0, rel=0.003)
+    assert sizes["HC"].value == pytest.approx(CORRECTION["head"] * np.pi * (40.0 + 30.0), rel=0.002)
+    assert sizes["BPD"].value == pytest.approx(CORRECTION["head"] * 60.0, rel=0.003)
+    assert sizes["OFD"].value == pytest.approx(CORRECTION["head"] * 80.0, rel=0.003)
     assert sizes["HC"].quantity.value == "11984-2"
     (outline,) = (finding for finding in findings if isinstance(finding, Segmentation))
     assert outline.contour.points_px[0] == outline.contour.points_px[-1]
@@ -105,7 +105,7 @@ def test_without_calibration_there_are_pixels_and_the_reason(
     seen = frame("brain", *calibration.get("regions", ()), reason=calibration.get("reason"))  # type: ignore[misc,arg-type]
     hc = measured(read(biometry, seen, masks(0, HEAD.outline()), "head"))["HC"]
     assert hc.unit == "{pixels}"
-    assert hc.value == pytest.approx(HEAD.circumference, rel=0.002)
+    assert hc.value == pytest.approx(CORRECTION["head"] * HEAD.circumference, rel=0.002)
     assert why in (hc.qualifier or "")
 
 

@@ -11,7 +11,7 @@ from dicom_node.simulator.datasets import BOXES, _sagittal_rows
 from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.tasks.anomalies.net import ANOMALIES
 from dicom_node.tasks.biometry.geometry import Ellipse
-from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved
+from dicom_node.training.augmentation import AS_IT_IS, Augmentation, Kept, keep, moved, shadowed
 from dicom_node.training.datasets import (
     SPLIT_SEED,
     AnomalyExample,
@@ -204,6 +204,26 @@ def test_a_lesion_is_learned_where_it_lies() -> None:
     assert places(None, 2) == [[UNKNOWN] * 4] * 3  # a real anomaly: nobody knows where
     half = np.array([[0.5, 0.0, 0.0], [0.0, 0.5, 0.0]])
     assert places_of(KeptAnomaly(picture, (32, 0, 96, 60), 2, 2, 0), half, 64, 48).tolist()[0] == [0, 2, 2, 0]
+
+
+def test_a_shadow_is_one_wedge_that_leads_out_of_the_picture() -> None:
+    shares = []
+    for seed in range(20):
+        shaded = shadowed(np.full((120, 160), 200, dtype=np.uint8), np.random.default_rng(seed))
+        dark = (shaded < 150).astype(np.uint8)
+        assert shaded.max() <= 200  # nothing gets brighter
+        assert cv2.connectedComponents(dark)[0] == 2  # the background and one shadow
+        assert dark[-1].any() or dark[:, [0, -1]].any()
+        shares.append(dark.mean())
+    assert 0.01 < np.mean(shares) < 0.3
+
+
+def test_a_shadow_is_drawn_for_its_share_of_the_pictures(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "grey.png"), np.full((60, 80), 200, dtype=np.uint8))
+    kept, rng = keep(tmp_path / "grey.png", 80, 60), np.random.default_rng(0)
+    plain = AS_IT_IS.place(kept, 80, 60, rng)[0]
+    changed = [bool((Augmentation(shadow=0.5).place(kept, 80, 60, rng)[0] < plain).any()) for _ in range(100)]
+    assert 0.35 < np.mean(changed) < 0.65
 
 
 def test_the_edges_of_a_box_lie_in_the_middle_of_the_pixels_that_the_table_names(tmp_path: Path) -> None:
