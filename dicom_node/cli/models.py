@@ -31,7 +31,7 @@ def train(
         "runs"
     ),
     device: Device = "auto",
-    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Instead of the recipe's, in each of its courses.")] = None,
     ship: Annotated[
         bool, typer.Option(help="Then write the weights, their hash and what they have seen into models/TASK.")
     ] = False,

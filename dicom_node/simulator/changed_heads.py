@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Iterable
 from functools import lru_cache, partial
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 
 from dicom_node.errors import BadInput
 from dicom_node.simulator.changes import CHANGES, change_head
-from dicom_node.simulator.datasets import BOXES, BOXES_HEADER, CATEGORIES, PLANES, PLANES_HEADER
+from dicom_node.simulator.datasets import BOXES, BOXES_HEADER, CATEGORIES, PLANES, PLANES_HEADER, box_rows
 from dicom_node.simulator.files import Row, save_image, write_table
 from dicom_node.simulator.records import Box
 from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, draw_set, no_progress
@@ -61,9 +60,7 @@ def _draw(data_dir: Path, out: Path, seed: int, job: tuple[int, str]) -> Rows:
     changed, categories = change_head(np.asarray(pixels, dtype=np.uint8), _boxes(data_dir)[image], rng)
     name, origin = save_image(out / FOLDER, f"changed{number:05d}", changed.pixels), Path(image).stem
     height, width = changed.pixels.shape
-    boxes: list[Row] = [
-        (name, structure, *(math.floor(edge) for edge in box)) for structure, box in changed.boxes.items()
-    ]
+    boxes = box_rows(name, changed.boxes)
     told: list[Row] = [
         (name, structure, category, int(structure not in changed.boxes), origin)
         for structure, category in categories.items()

@@ -22,7 +22,7 @@ from dicom_node.simulator.anomalies.dataset import BRAIN_ANOMALIES
 from dicom_node.simulator.files import Row, save_image, write_table
 from dicom_node.simulator.head_condition import draw_condition
 from dicom_node.simulator.phantoms import ANATOMIES
-from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_BRAIN, FETAL_FEMUR, PhantomImage
+from dicom_node.simulator.records import FETAL_ABDOMEN, FETAL_BRAIN, FETAL_FEMUR, Box, PhantomImage
 from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, draw_set, no_progress
 from dicom_node.simulator.surroundings import chance
@@ -103,11 +103,13 @@ def _structure_categories(out: Path, seed: int, number: int) -> Rows:
 def _sagittal_rows(out: Path, stem: str, phantom: PhantomImage) -> Rows:
     name = save_image(out / "head_structures", stem, phantom.pixels)
     height, width = phantom.pixels.shape
-    boxes: list[Row] = [
-        (name, structure, *(math.floor(edge) for edge in box)) for structure, box in phantom.boxes.items()
-    ]
     planes: list[Row] = [(name, width, height, int(phantom.standard_plane), "simulated")]
-    return {PLANES: planes, BOXES: boxes}
+    return {PLANES: planes, BOXES: box_rows(name, phantom.boxes)}
+
+
+def box_rows(image: str, boxes: Mapping[str, Box]) -> list[Row]:
+    """Give the rows of BOXES of one picture: as people draw them, in the numbers of the pixels where edges lie."""
+    return [(image, structure, *(math.floor(edge) for edge in box)) for structure, box in boxes.items()]
 
 
 def _head_circumference(out: Path, seed: int, number: int) -> Rows:

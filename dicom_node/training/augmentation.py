@@ -99,7 +99,7 @@ def shadowed(grey: Grey, rng: np.random.Generator) -> Grey:
     half = width * rng.uniform(0.015, 0.08) * depth / start
     soft = width * rng.uniform(0.005, 0.02)
     wedge = _sigmoid((half - np.abs(aside)) / soft) * _sigmoid((depth - start) / soft)
-    return np.asarray(grey * (1.0 - rng.uniform(0.5, 0.95) * wedge), dtype=np.uint8)
+    return np.asarray(np.rint(grey * (1.0 - rng.uniform(0.5, 0.95) * wedge)), dtype=np.uint8)
 
 
 def _sigmoid(x: npt.NDArray[Any]) -> npt.NDArray[Any]:

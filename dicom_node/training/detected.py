@@ -15,6 +15,7 @@ from pathlib import Path
 from dicom_node.inference.batching import batches
 from dicom_node.inference.manifest import Manifest
 from dicom_node.tasks.structures import SCORE_FLOOR, Structures
+from dicom_node.tasks.structures.detector import LARGER
 from dicom_node.training.datasets import WITHIN_PIXEL, Picture, read_head_pictures
 from dicom_node.training.measuring import BATCH, frame_of, loaded
 
@@ -25,11 +26,11 @@ HEADER = ("image", "structure", "x_min", "y_min", "x_max", "y_max", "score")
 def detect_boxes(data_dir: Path, models_dir: Path, device: str, folder: Path) -> Path:
     """Find the boxes of every head of a data folder, and give the table of them.
 
-    It lies in ``folder`` and is made once: its name tells the detector and the pictures.
+    It lies in ``folder`` and is made once: its name tells the detector, how it looks and the pictures.
     """
     pictures = read_head_pictures(data_dir)
     sha256 = Manifest.read(models_dir / "structures").networks[DETECTOR].sha256
-    table = folder / f"detected-{_hash(sha256, pictures)}.csv"
+    table = folder / f"detected-{_hash(f'{sha256} {LARGER} {SCORE_FLOOR}', pictures)}.csv"
     if table.is_file():
         return table
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,6 +49,6 @@ def detect_boxes(data_dir: Path, models_dir: Path, device: str, folder: Path) ->
     return table
 
 
-def _hash(sha256: str, pictures: Sequence[Picture]) -> str:
-    what = [sha256, *((str(picture.path.resolve()), picture.path.stat().st_size) for picture in pictures)]
+def _hash(detector: str, pictures: Sequence[Picture]) -> str:
+    what = [detector, *((str(picture.path.resolve()), picture.path.stat().st_size) for picture in pictures)]
     return hashlib.sha256(repr(what).encode()).hexdigest()[:16]

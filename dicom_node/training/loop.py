@@ -50,21 +50,22 @@ def train(
     With ``resume`` a run that was interrupted goes on after its last whole epoch. ``simulated_dir`` adds simulated
     pictures (the layout of ``data_dir``) to every epoch, by the recipe's share. Validation stays real, unless the
     recipe validates on simulated patients; those it then does not train on. A recipe with another ``before`` it starts
-    from the averaged weights of that one, which is trained first, in a folder within ``out_dir``.
+    from the averaged weights of that one, which is trained first, in a folder within ``out_dir``; ``epochs`` are those
+    of each.
 
     :raises BadInput: no images to train on, or the checkpoint in ``out_dir`` was made by another recipe.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
     run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
-    if recipe.before is not None:
-        options: Any = {"resume": resume, "simulated_dir": simulated_dir, "models_dir": models_dir}
-        run.start_from(train(recipe.before, data_dir, out_dir / BEFORE, device, epochs, **options))
-    examples, simulated, valid = chosen(recipe, data_dir, simulated_dir)
     if resume:
         run.restore()
     if run.epoch >= run.epochs:
         return out_dir / CHECKPOINT
+    if recipe.before is not None and run.epoch == 0:
+        options: Any = {"resume": resume, "simulated_dir": simulated_dir, "models_dir": models_dir}
+        run.start_from(train(recipe.before, data_dir, out_dir / BEFORE, device, epochs, **options))
+    examples, simulated, valid = chosen(recipe, data_dir, simulated_dir)
     with _progress() as progress:
         bar = progress.add_task(f"{recipe.network}: reading", total=len(examples) + len(simulated) + len(valid))
         kept = [_kept(recipe, example, progress, bar) for example in [*examples, *simulated]]
@@ -231,7 +232,10 @@ class Run:
         self.tell()
 
     def _rate(self, step: int) -> float:
-        """Give the learning rate of a step as a share of the highest: a short rise, then half a cosine down to 1 %."""
+        """Give the learning rate of a step as a share of the highest.
+
+        It rises shortly, and then falls along half a cosine to 1 %, or stays if the recipe is steady.
+        """
         warm = max(int(self.steps * WARM_UP), 1)
         if step < warm:
             return (step + 1) / warm
@@ -241,12 +245,16 @@ class Run:
         return 0.01 + 0.99 * (1.0 + math.cos(math.pi * done)) / 2.0
 
     def _average(self, kept: Any, trained: Any, steps: Any) -> None:
-        """Move the average towards what was trained, faster at first so that the start is soon forgotten."""
+        """Move the average towards what was trained.
+
+        That is faster at first, so that the start is soon forgotten; of a steady recipe all after SETTLING count alike.
+        """
         done = int(steps)
-        decay = min(AVERAGE_DECAY, (1 + done) / (10 + done))
         if self.recipe.steady:
             counted = max(done - int(self.steps * SETTLING), 0)
             decay = counted / (counted + 1)
+        else:
+            decay = min(AVERAGE_DECAY, (1 + done) / (10 + done))
         get_ema_multi_avg_fn(decay)(kept, trained, steps)  # type: ignore[no-untyped-call]
 
 

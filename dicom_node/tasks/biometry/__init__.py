@@ -98,7 +98,11 @@ class Biometry:
         return findings
 
     def look(self, frames: Sequence[Frame]) -> list[Seen]:
-        """Look at frames, and at the mirror image of each, whatever the gate said; its maps are turned back."""
+        """Look at frames, at the mirror image of each, and at each turned, whatever the gate said.
+
+        The mirror images' maps are turned back, the others stay as they are. A picture that fills the input loses two
+        corners when it is turned: what lies there is not measured.
+        """
         import torch  # noqa: PLC0415
 
         grey = [grey_of(frame.pixels) for frame in frames]

@@ -68,7 +68,7 @@ class Gate:
 
     def fault_of_turn(self, size: float, turned: float, region: str) -> str | None:
         """Say why a size is not to be trusted that is another one in the turned picture, or None."""
-        if abs(turned / size - 1.0) > self.maximum_change[region]:
+        if not abs(turned / size - 1.0) <= self.maximum_change[region]:  # so that what is no number is a fault too
             return f"the {region} has another size when the picture is turned"
         return None
 
@@ -87,4 +87,14 @@ GATE = Gate()
 NOTHING = {"head": 0.0, "abdomen": 0.0, "femur": 0.0}
 ANYTHING = {"head": np.inf, "abdomen": np.inf, "femur": np.inf}
 #: Lets everything through that has a size at all: what errors there would be without the gate.
-OPEN = Gate(NOTHING, 1.0, 0.0, 1.0, NOTHING, NOTHING, 1.0, ANYTHING, same_region=False)
+OPEN = Gate(
+    minimum_share=NOTHING,
+    maximum_at_border=1.0,
+    minimum_overlap=0.0,
+    minimum_elongation=1.0,
+    minimum_confidence=NOTHING,
+    minimum_agreement=NOTHING,
+    maximum_elsewhere=1.0,
+    maximum_change=ANYTHING,
+    same_region=False,
+)

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from dicom_node.tasks.biometry.geometry import (
+    BRIDGES,
     Array,
     Ellipse,
     Likely,
@@ -65,5 +66,6 @@ class Outlined:
 
     @property
     def elsewhere(self) -> float:
-        """The share of the whole map's probability that is not near the mask."""
-        return float(self.fine[self.close == 0].sum(dtype=np.float64) / self.fine.sum(dtype=np.float64))
+        """The share of what is likely in the whole map that is not near the mask: a faint background is nowhere."""
+        likely = self.fine * (self.fine > BRIDGES[-1])
+        return float(likely[self.close == 0].sum(dtype=np.float64) / likely.sum(dtype=np.float64))

@@ -22,7 +22,7 @@ DETECTORS = ("yolo11", "swin")
 BOTH = "both"
 CATEGORIES = "categories"  #: the network that judges boxes; a model without it only finds them
 BATCH = 8
-SCORE_FLOOR = 0.35  #: a box below this score is not a finding (most F1 on the validation split)
+SCORE_FLOOR = 0.35  #: a box below this score is not a finding (docs/models/structures.md has the choice)
 
 
 def load(manifest: Manifest, device: str, *, detector: str = "yolo11") -> Task:
@@ -69,8 +69,8 @@ class Structures:
         """Give each frame's box (x0, y0, x1, y1; picture pixels) and score of every structure above ``floor``."""
         looks = zip(*(detector.look(frames) for detector in self.detectors), strict=True)
         return [
-            best_boxes([look for pair in pairs for look in pair], frame.pixels.shape[:2], floor)
-            for frame, pairs in zip(frames, looks, strict=True)
+            best_boxes([look for of_one in of_all for look in of_one], frame.pixels.shape[:2], floor)
+            for frame, of_all in zip(frames, looks, strict=True)
         ]
 
     def _findings(self, frame: Frame, boxes: dict[str, tuple[Box, float]]) -> list[Finding]:

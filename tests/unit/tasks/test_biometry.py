@@ -154,6 +154,8 @@ def test_a_femur_in_two_parts_is_not_measured_by_one_of_them(biometry: Biometry)
     broken = masks(2, longer) + masks(2, shorter)
     assert "more of the femur was seen outside its outline" in reason_of(read(biometry, seen, broken, "femur"))
     assert measured(read(biometry.with_gate(OPEN), seen, broken, "femur"))
+    faint = np.maximum(masks(2, longer), 0.05)
+    assert measured(read(biometry, seen, faint, "femur"))
     speck = masks(2, longer) + masks(2, shaft(FEMUR[1] - along * np.array([[0.03], [0.0]]), 16.0))
     assert measured(read(biometry, seen, speck, "femur"))
 
@@ -211,6 +213,8 @@ def test_a_mirrored_picture_has_the_mirrored_size(biometry: Biometry) -> None:
     assert one.maps[1] == pytest.approx(other.maps[0][..., ::-1], abs=1e-4)
     assert one.maps.mean(axis=0) == pytest.approx(other.maps.mean(axis=0)[..., ::-1], abs=1e-4)
     assert np.abs(one.maps[0] - one.maps[1]).max() > 1e-3
+    assert one.turned.shape == (3, HEIGHT, WIDTH)
+    assert np.abs(one.turned - one.maps[0]).max() > 1e-3
     assert one.region == other.region
 
 

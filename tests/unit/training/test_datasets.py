@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import BadInput
-from dicom_node.simulator.datasets import BOXES, _sagittal_rows
+from dicom_node.simulator.datasets import box_rows
 from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.tasks.anomalies.net import ANOMALIES
 from dicom_node.tasks.biometry.geometry import Ellipse
@@ -211,7 +211,7 @@ def test_a_shadow_is_one_wedge_that_leads_out_of_the_picture() -> None:
     for seed in range(20):
         shaded = shadowed(np.full((120, 160), 200, dtype=np.uint8), np.random.default_rng(seed))
         dark = (shaded < 150).astype(np.uint8)
-        assert shaded.max() <= 200  # nothing gets brighter
+        assert (shaded == 200).mean() > 0.4  # all that lies outside stays as it is
         assert cv2.connectedComponents(dark)[0] == 2  # the background and one shadow
         assert dark[-1].any() or dark[:, [0, -1]].any()
         shares.append(dark.mean())
@@ -235,7 +235,7 @@ def test_simulated_boxes_come_back_from_their_table_without_a_shift(tmp_path: Pa
     apart = []
     for number in range(4):
         phantom = sagittal_head(np.random.default_rng(number))
-        rows = [",".join(map(str, row)) for row in _sagittal_rows(tmp_path, f"sim{number}", phantom)[BOXES]]
+        rows = [",".join(map(str, row)) for row in box_rows(f"sim{number}.jpg", phantom.boxes)]
         table(tmp_path / "boxes.csv", "image,structure,x_min,y_min,x_max,y_max", *rows)
         stored = read_boxes(tmp_path / "boxes.csv")[f"sim{number}.jpg"]
         apart += [np.array(stored[name]) - np.array(box) for name, box in phantom.boxes.items()]

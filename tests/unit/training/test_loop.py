@@ -78,6 +78,9 @@ def test_an_interrupted_training_ends_like_one_that_was_not(phantoms: Path, tmp_
     assert (tmp_path / "halves" / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
+CHAIN = tiny(TINY_PLANES, before=TINY_PLANES, seed=8)
+
+
 def test_a_recipe_starts_from_the_averaged_weights_of_the_one_before_it(phantoms: Path, tmp_path: Path) -> None:
     standing = tiny(TINY_PLANES, before=TINY_PLANES, learning_rate=0.0, width=96, height=64)
     last = train(standing, phantoms, tmp_path, "cpu", epochs=1)
@@ -87,9 +90,29 @@ def test_a_recipe_starts_from_the_averaged_weights_of_the_one_before_it(phantoms
         assert torch.equal(averaged(first)[name], averaged(end)[name])
     assert [row["epoch"] for row in end["history"]] == [1.0, 2.0]
     assert end["history"][0]["loss"] == first["history"][0]["loss"]
-    stamp = (tmp_path / "before" / "checkpoint.pt").stat().st_mtime_ns
-    train(standing, phantoms, tmp_path, "cpu", epochs=1)
-    assert (tmp_path / "before" / "checkpoint.pt").stat().st_mtime_ns == stamp  # what is done is not done again
+
+
+def test_a_chain_that_was_interrupted_twice_ends_like_one_that_was_not(phantoms: Path, tmp_path: Path) -> None:
+    whole = train(CHAIN, phantoms, tmp_path / "whole", "cpu", epochs=2)
+    for dies_in in ("before", "parts"):
+        with pytest.MonkeyPatch.context() as stop:
+            stop.setattr(Run, "one_epoch", interrupted(Run.one_epoch, dies_in))
+            with pytest.raises(KeyboardInterrupt):
+                train(CHAIN, phantoms, tmp_path / "parts", "cpu", epochs=2)
+    shutil.rmtree(tmp_path / "parts" / "before")  # what was begun needs it no more
+    parts = train(CHAIN, phantoms, tmp_path / "parts", "cpu", epochs=2)
+    assert not (tmp_path / "parts" / "before").exists()
+    one, two = (torch.load(path, weights_only=True) for path in (whole, parts))
+    assert [row["epoch"] for row in two["history"]] == [1.0, 2.0, 3.0, 4.0]
+    for row, other in zip(one["history"], two["history"], strict=True):
+        assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
+
+
+def test_a_foreign_checkpoint_is_refused_before_anything_is_trained(phantoms: Path, tmp_path: Path) -> None:
+    train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
+    with pytest.raises(BadInput, match="another recipe"):
+        train(CHAIN, phantoms, tmp_path, "cpu", epochs=1)
+    assert not (tmp_path / "before").exists()
 
 
 def test_a_steady_recipe_keeps_its_rate_and_averages_evenly_what_came_after_settling(
@@ -121,9 +144,11 @@ def test_a_training_that_died_after_its_checkpoint_still_tells_every_epoch(phant
     assert not list(tmp_path.glob("*.partial"))
 
 
-def interrupted(one_epoch: Any) -> Any:
+def interrupted(one_epoch: Any, folder: str = "") -> Any:
+    """Die after the first epoch, of the run in a folder of that name."""
+
     def first_only(self: Run, *arguments: Any) -> None:
-        if self.epoch == 1:
+        if self.epoch == 1 and self.out_dir.name.startswith(folder):
             raise KeyboardInterrupt
         one_epoch(self, *arguments)
 

@@ -44,7 +44,8 @@ class Ruler:
 
     def _odds(self, box: tuple[float, ...]) -> np.ndarray:
         odds = np.full(3, 0.1)
-        odds[CATEGORIES.index("abnormal" if box == BOX else "normal")] = 0.8
+        as_drawn = box[2] - box[0] == BOX[2] - BOX[0]
+        odds[CATEGORIES.index("abnormal" if as_drawn else "normal")] = 0.8
         return odds
 
 

@@ -1,7 +1,7 @@
 """What both detectors share in training: pictures with boxes, ultralytics' detection loss, and the share found.
 
 Data: the standard planes of ``head_structures`` (all but the images whose number ends in 7: test, or 3: valid) and
-simulated mid-sagittal heads. Loss: ultralytics' detection loss (box 7.5, class 0.5, distribution focal 1.5). No mosaic.
+simulated mid-sagittal heads. Loss: ultralytics' detection loss, weighed by each recipe. No mosaic.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from dicom_node.training.datasets import StructureExample, read_structures
 from dicom_node.training.metrics import box_iou
 from dicom_node.training.recipe import Recipe
 
-GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}
 CHANGES = Augmentation(turn_deg=4, zoom=0.2, stretch=0.05, shift=0.06, mirror=True, light=0.35)
 VISIBLE = 0.5  #: share of a box that must still lie in the input for it to count
 

@@ -23,8 +23,9 @@ from dicom_node.inference.weights import load_weights
 from dicom_node.tasks.structures.swin import STEM, SwinDetector
 from dicom_node.tasks.structures.yolo11 import NECK, backbone, build_yolo11, neck_and_head
 from dicom_node.training.datasets import StructureExample, read_head_pictures, read_structures
-from dicom_node.training.recipes.structures.detection import GAINS, DetectorRecipe, KeptBoxes
+from dicom_node.training.recipes.structures.detection import DetectorRecipe, KeptBoxes
 
+GAINS = {"box": 7.5, "cls": 0.5, "dfl": 1.5}  #: ultralytics' own
 MAPS_LOSS = 8.0  #: weight of the maps' mean squared error, in the teacher's variance
 
 

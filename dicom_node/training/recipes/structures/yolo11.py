@@ -21,7 +21,11 @@ from dicom_node.tasks.structures.yolo11 import build_yolo11
 from dicom_node.training.augmentation import Augmentation
 from dicom_node.training.recipes.structures.detection import DetectorRecipe
 
-BOX_GAINS = {"box": 12.0, "cls": 0.5, "dfl": 2.5}  #: more for where a box lies: that it is there, most know
+BOX_GAINS = {
+    "box": 12.0,
+    "cls": 0.5,
+    "dfl": 2.5,
+}  #: more for where a box lies than ultralytics' own: that it is there, most know
 STARTING_WEIGHTS = "weights/yolo11n_head_structures_352.pt"
 
 
