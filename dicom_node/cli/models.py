@@ -38,10 +38,12 @@ def train(
 ) -> None:
     """Train a task by its recipe; started again with the same --out it goes on where it was."""
     from dicom_node.bootstrap import MODELS
+    from dicom_node.inference.memory import keep_freed_memory
     from dicom_node.training.export import export
     from dicom_node.training.loop import train as run
     from dicom_node.training.recipe import recipes_for
 
+    keep_freed_memory()
     for recipe in recipes_for(task, network):
         folder = out / task / recipe.network
         simulated = simulated_images(out, recipe.simulated, recipe.simulated_seed)
@@ -84,11 +86,12 @@ def evaluate(
 
 def simulated_images(out: Path, counts: Mapping[str, int], seed: int) -> Path | None:
     """Give a folder with the simulated pictures that are asked for, making them when they are not there yet."""
-    from dicom_node.simulator.datasets import write_dataset
+    from dicom_node.simulator.datasets import EDITION, write_dataset
 
     if not counts:
         return None
-    folder = out / "simulated" / "-".join([*(f"{name}_{count}" for name, count in counts.items()), f"seed_{seed}"])
+    sets = [f"{name}_{count}" for name, count in counts.items()]
+    folder = out / "simulated" / "-".join([*sets, f"seed_{seed}", f"edition_{EDITION}"])
     if not folder.is_dir():
         partial = folder.with_name(f"{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)

@@ -23,6 +23,7 @@ from dicom_node.errors import BadInput
 from dicom_node.inference.device import choose_device
 from dicom_node.inference.frozen import multiplies_halves
 from dicom_node.training.datasets import Example
+from dicom_node.training.halves import halves
 from dicom_node.training.recipe import Recipe, of_split
 
 CHECKPOINT = "checkpoint.pt"
@@ -157,8 +158,7 @@ class Run:
 
     def step(self, batch: dict[str, Tensor]) -> float:
         """Take one optimiser step and give the loss."""
-        in_halves = self.recipe.in_halves and multiplies_halves(self.device)
-        with torch.autocast("cpu", torch.bfloat16, enabled=in_halves):
+        with halves(enabled=self.recipe.in_halves and multiplies_halves(self.device)):
             loss = self.recipe.loss(self.net, _on(batch, self.device))
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]

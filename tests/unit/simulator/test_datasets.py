@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dicom_node.cli.models import simulated_images
+from dicom_node.simulator import datasets
 from dicom_node.simulator.datasets import SETS, write_dataset
 from dicom_node.simulator.sets import draw_set
 
@@ -95,3 +97,15 @@ def test_progress_is_told_image_by_image(tmp_path: Path) -> None:
     told: list[None] = []
     write_dataset(tmp_path, {"planes": 2, "brain_anomalies": 3}, 1, lambda: told.append(None))
     assert len(told) == 5
+
+
+def test_pictures_that_were_kept_are_used_again_until_the_simulator_draws_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = simulated_images(tmp_path, {"planes": 2}, seed=3)
+    assert kept is not None
+    (kept / "kept").touch()
+    assert simulated_images(tmp_path, {"planes": 2}, seed=3) == kept
+    assert (kept / "kept").is_file()
+    monkeypatch.setattr(datasets, "EDITION", datasets.EDITION + 1)
+    assert simulated_images(tmp_path, {"planes": 2}, seed=3) != kept
