@@ -38,9 +38,9 @@ def train(
 ) -> None:
     """Train a task by its recipe; started again with the same --out it goes on where it was."""
     from dicom_node.bootstrap import MODELS
-    from dicom_node.inference.memory import keep_freed_memory
     from dicom_node.training.export import export
     from dicom_node.training.loop import train as run
+    from dicom_node.training.memory import keep_freed_memory
     from dicom_node.training.recipe import recipes_for
 
     keep_freed_memory()

@@ -27,8 +27,8 @@ from dicom_node.simulator.sagittal_head import sagittal_head
 from dicom_node.simulator.sets import Advance, Rows, SimulatedSet, draw_set, no_progress
 from dicom_node.simulator.surroundings import chance
 
-# Of what is drawn and written. Raise it when a seed draws other pictures or a table means something else: sets that
-# were kept are then not taken for new ones.
+#: Of what is drawn and written. Raise it when a seed draws other pictures or a table means something else: sets that
+#: were kept are then not taken for new ones.
 EDITION = 2
 STANDARD_SHARE = 0.77  #: of the mid-sagittal heads; the others are oblique and have no boxes
 PLANES_MIX = {"axial_head": 0.4, "abdomen": 0.15, "femur": 0.15, "thorax": 0.15, "cervix": 0.07, "other": 0.08}

@@ -10,12 +10,12 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-GROUPS = 6  #: the place of ``groups`` among the arguments of ``conv2d``
+GROUPS = 6  #: the place of ``groups`` among the arguments of ``conv2d``, where layers put it
 
 
 @contextmanager
 def halves(*, enabled: bool = True) -> Iterator[None]:
-    """Multiply in bfloat16 on the processor, within, where that is faster."""
+    """Multiply in bfloat16 on the processor in this block; who asks knows whether that is faster."""
     if not enabled:
         yield
         return
@@ -24,7 +24,7 @@ def halves(*, enabled: bool = True) -> Iterator[None]:
 
 
 class _SingleDepthwise(TorchFunctionMode):
-    """Keeps depthwise convolutions out of it: their gradients in bfloat16 take longer than in single precision."""
+    """Keeps convolutions in groups out of it: their gradients in bfloat16 take longer than in single precision."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """See torch.overrides."""

@@ -37,7 +37,9 @@ class Recipe(ABC, Generic[Kind]):
     simulated: ClassVar[Mapping[str, int]] = {}  #: how many pictures of which set the simulator makes for it
     simulated_seed: ClassVar[int] = 5
     validates_on_simulated: ClassVar[bool] = False  #: where there are too few real pictures to watch a training by
-    in_halves: ClassVar[bool] = False  #: whether a processor with instructions for bfloat16 trains it faster
+    in_halves: ClassVar[bool] = (
+        False  #: whether it is trained in half precision where a processor has instructions for it
+    )
     seed: ClassVar[int] = 7
     before: ClassVar[Recipe[Any] | None] = None  #: of the same network, whose averaged weights are this one's start
     steady: ClassVar[bool] = False  #: the learning rate does not fall, and all weights on the way are averaged

@@ -6,20 +6,32 @@ import pytest
 import torch
 from torch import nn
 
+from dicom_node.tasks.biometry.net import BiometryNet
+from dicom_node.tasks.planes.net import PlanesNet
 from dicom_node.training.halves import halves
 
-PICTURES = torch.randn(2, 8, 6, 6)
+PICTURES = torch.randn(2, 8, 6, 6, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.mark.parametrize(("groups", "of_type"), [(1, torch.bfloat16), (8, torch.float32)])
-def test_all_but_depthwise_convolutions_are_in_halves(groups: int, of_type: torch.dtype) -> None:
-    convolution = nn.Conv2d(8, 8, 3, groups=groups)
-    with halves():
-        assert convolution(PICTURES).dtype is of_type
-    assert convolution(PICTURES).dtype is torch.float32
+def answered(net: nn.Module, picture: torch.Tensor) -> dict[bool, set[torch.dtype]]:
+    """The types that the convolutions of a network answer in halves: those in groups (True) and the others."""
+    types: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(lambda layer, _, answer: types[layer.groups > 1].add(answer.dtype))
+    with halves(), torch.no_grad():
+        net(picture)
+    return types
 
 
-def test_a_depthwise_convolution_takes_what_another_one_made_in_halves() -> None:
+@pytest.mark.parametrize("net", [PlanesNet, BiometryNet])
+def test_depthwise_convolutions_of_the_networks_stay_in_single_precision(net: type[nn.Module]) -> None:
+    types = answered(net().eval(), torch.zeros(1, 1, 64, 64))
+    assert types == {True: {torch.float32}, False: {torch.bfloat16}}
+
+
+def test_gradients_are_those_of_single_precision_but_for_rounding() -> None:
+    torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 2, 1))
     with halves():
         loss = net(PICTURES).float().square().mean()
@@ -27,9 +39,13 @@ def test_a_depthwise_convolution_takes_what_another_one_made_in_halves() -> None
     plain = torch.autograd.grad(net(PICTURES).square().mean(), list(net.parameters()))
     for parameter, gradient in zip(net.parameters(), plain, strict=True):
         assert parameter.grad is not None
-        assert parameter.grad == pytest.approx(gradient, abs=0.02 * float(gradient.abs().max()))
+        assert parameter.grad == pytest.approx(gradient, abs=0.05 * float(gradient.abs().max()))
 
 
-def test_it_can_be_left_out() -> None:
+def test_it_can_be_left_out_and_ends() -> None:
+    convolution = nn.Conv2d(8, 8, 1)
     with halves(enabled=False):
-        assert nn.Conv2d(8, 8, 1)(PICTURES).dtype is torch.float32
+        assert convolution(PICTURES).dtype is torch.float32
+    with halves():
+        assert convolution(PICTURES).dtype is torch.bfloat16
+    assert convolution(PICTURES).dtype is torch.float32
