@@ -58,7 +58,7 @@ def train(
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
-    run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs)
+    run = Run(recipe, data_dir, out_dir, choose_device(device), epochs or recipe.epochs, simulated_dir=simulated_dir)
     if resume:
         run.restore()
     if run.epoch >= run.epochs:
@@ -115,8 +115,20 @@ def draw_weights(recipe: Recipe[Any], real: Sequence[Example], simulated: Sequen
 class Run:
     """The state of one training: network, average, optimiser and the epochs done."""
 
-    def __init__(self, recipe: Recipe[Any], data_dir: Path, out_dir: Path, device: str, epochs: int) -> None:
+    def __init__(
+        self,
+        recipe: Recipe[Any],
+        data_dir: Path,
+        out_dir: Path,
+        device: str,
+        epochs: int,
+        *,
+        simulated_dir: Path | None = None,
+    ) -> None:
         torch.manual_seed(recipe.seed)
+        # The folder's name says how many simulated pictures, of which seed and edition.
+        simulated = simulated_dir.name if simulated_dir else None
+        self.config = {**recipe.config(), "epochs": epochs, "simulated": simulated}
         self.recipe = recipe
         self.out_dir = out_dir
         self.device = device
@@ -187,7 +199,7 @@ class Run:
     def save(self) -> None:
         """Write the checkpoint, whole or not at all, then the history and its picture."""
         state = {
-            "config": {**self.recipe.config(), "epochs": self.epochs},
+            "config": self.config,
             "epoch": self.epoch,
             "history": self.history,
             "net": self.net.state_dict(),
@@ -215,14 +227,17 @@ class Run:
     def restore(self) -> None:
         """Go back to the last whole epoch, when there is one, and tell of it what a death may have left untold.
 
-        :raises BadInput: the checkpoint's recipe is not this one.
+        :raises BadInput: the checkpoint's recipe, epochs or simulated pictures are not these.
         """
         path = self.out_dir / CHECKPOINT
         if not path.is_file():
             return
         state = torch.load(path, map_location=self.device, weights_only=True)
-        if state["config"] != {**self.recipe.config(), "epochs": self.epochs}:
-            raise BadInput(f"{path} was made by another recipe or for other epochs; choose another folder")
+        if state["config"] != self.config:
+            raise BadInput(
+                f"{path} was made by another recipe, for other epochs or with other simulated pictures;"
+                " choose another folder"
+            )
         self.epoch = state["epoch"]
         self.history = state["history"]
         self.net.load_state_dict(state["net"])

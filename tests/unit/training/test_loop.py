@@ -157,8 +157,17 @@ def interrupted(one_epoch: Any, folder: str = "") -> Any:
 
 def test_a_checkpoint_of_another_recipe_is_not_resumed(phantoms: Path, tmp_path: Path) -> None:
     train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
-    with pytest.raises(BadInput, match="another recipe or for other epochs"):
+    with pytest.raises(BadInput, match="for other epochs"):
         train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=2)
+
+
+def test_a_run_does_not_go_on_with_other_simulated_pictures(phantoms: Path, tmp_path: Path) -> None:
+    older, newer = tmp_path / "edition_1", tmp_path / "edition_2"
+    older.symlink_to(phantoms)
+    newer.symlink_to(phantoms)
+    train(TINY_PLANES, phantoms, tmp_path / "run", "cpu", epochs=1, simulated_dir=older)
+    with pytest.raises(BadInput, match="other simulated pictures"):
+        train(TINY_PLANES, phantoms, tmp_path / "run", "cpu", epochs=1, simulated_dir=newer)
 
 
 def test_a_checkpoint_becomes_weights_that_the_task_can_load(phantoms: Path, tmp_path: Path) -> None:
