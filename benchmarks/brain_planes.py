@@ -6,18 +6,18 @@
     python benchmarks/brain_planes.py --told runs/brain_planes --told runs/natural    # both and what they say together
 
 The validation split has 107 brains, too few to choose by. Here networks of the recipe for brain planes alone each learn
-from three quarters of the patients of train and validation and are asked about the last one, looking twice as the node
-does; the test split is not touched. A fold that was interrupted goes on where it was.
+from three quarters of the patients of train and validation and are asked about the last one, looking at each picture
+and its mirror image; the test split is not touched. A fold that was interrupted goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,18 @@ class BrainPlanesRecipe(PlanesRecipe):
     draws = 1136
     in_halves = True
 
+    def __init__(self, drawn: Mapping[str, float]) -> None:
+        self.drawn = drawn
+
+    def config(self) -> dict[str, Any]:
+        """Add the draws, so that a run does not go on with others."""
+        return {**super().config(), "drawn": dict(self.drawn)}
+
+    def weight(self, example: PlaneExample) -> float:
+        """Balance the brain planes."""
+        assert example.brain_plane is not None
+        return self.drawn[example.brain_plane] / planes.PICTURES_OF_BRAIN_PLANE[example.brain_plane]
+
     def read(self, data_dir: Path) -> Sequence[PlaneExample]:
         """Read real brains only."""
         known = [example for example in super().read(data_dir) if example.brain_plane]
@@ -64,9 +76,8 @@ class BrainPlanesRecipe(PlanesRecipe):
         return nn.functional.cross_entropy(net(batch["grey"])[1], batch["brain_plane"], label_smoothing=0.05)
 
 
-def cross_validate(data: Path, out: Path, folds: Sequence[int]) -> None:
+def cross_validate(recipe: BrainPlanesRecipe, data: Path, out: Path, folds: Sequence[int]) -> None:
     """Train a network per fold, and write down what it says of the pictures that it has not seen."""
-    recipe = BrainPlanesRecipe()
     examples = of_split(recipe.read(data), "train", "valid")
     fold_of = np.array([zlib.crc32(example.picture.group.encode()) % FOLDS for example in examples])
     kept = [recipe.keep(example) for example in examples]
@@ -107,18 +118,21 @@ def tell(places: Sequence[Path]) -> None:
     if not folds:
         raise SystemExit("no fold is done in all of these folders")
     parts = [[np.load(place / fold / "said.npz") for fold in folds] for place in places]
+    names, true = (np.concatenate([part[key] for part in parts[0]]) for key in ("names", "true"))
+    if any(list(names) != [name for part in of_place for name in part["names"]] for of_place in parts):
+        raise SystemExit("these folders are of different pictures")
     said = [np.concatenate([part["said"] for part in of_place]) for of_place in parts]
-    true = np.concatenate([part["true"] for part in parts[0]])
-    rows = dict(zip((place.name for place in places), said, strict=True))
+    rows = [(str(place), of_place) for place, of_place in zip(places, said, strict=True)]
     if len(said) > 1:
-        rows["together"] = np.mean(said, axis=0)
-    table = Table("", "right", "standard error", "log-loss", *(f"{name}: right" for name in BRAIN_PLANES))
-    for name, probabilities in rows.items():
+        rows.append(("together", np.mean(said, axis=0)))
+    short = [name.removeprefix("trans_") for name in BRAIN_PLANES]
+    table = Table("", "right", "standard error", "log-loss", *short)
+    for name, probabilities in rows:
         right = probabilities.argmax(axis=1) == true
         surprise = -np.log(probabilities[np.arange(len(true)), true]).mean()
         each = [f"{right[true == plane].mean():.3f}" for plane in range(len(BRAIN_PLANES))]
         table.add_row(name, f"{right.mean():.3f}", f"{right.std() / len(true) ** 0.5:.3f}", f"{surprise:.3f}", *each)
-    Console().print(f"{len(true)} brains, folds {', '.join(folds)}", table)
+    Console().print(f"{len(true)} brains, folds {', '.join(folds)}; right of all and of each brain plane", table)
 
 
 def main() -> None:
@@ -130,14 +144,15 @@ def main() -> None:
     parser.add_argument("--drawn", type=float, nargs=3, help="how often each brain plane is drawn, not the recipe's")
     parser.add_argument("--told", type=Path, action="append", default=[], help="only tell of this folder (repeatable)")
     options = parser.parse_args()
-    if options.data is None:
-        tell(options.told or [options.out])
-        return
-    keep_freed_memory()
-    drawn = dict(zip(BRAIN_PLANES, options.drawn, strict=True)) if options.drawn else planes.DRAWN_OF_BRAIN_PLANE
-    with patch.dict(planes.DRAWN_OF_BRAIN_PLANE, drawn):
-        cross_validate(options.data, options.out, options.fold or range(FOLDS))
-    tell([options.out, *options.told])
+    told = list(dict.fromkeys([*([options.out] if options.data or not options.told else []), *options.told]))
+    for place in options.told:
+        if not place.is_dir():
+            parser.error(f"{place} is no folder")
+    if options.data is not None:
+        keep_freed_memory()
+        drawn = dict(zip(BRAIN_PLANES, options.drawn, strict=True)) if options.drawn else planes.DRAWN_OF_BRAIN_PLANE
+        cross_validate(BrainPlanesRecipe(drawn), options.data, options.out, options.fold or range(FOLDS))
+    tell(told)
 
 
 if __name__ == "__main__":

@@ -54,7 +54,8 @@ def train(
     from the averaged weights of that one, which is trained first, in a folder within ``out_dir``; ``epochs`` are those
     of each.
 
-    :raises BadInput: no images to train on, or the checkpoint in ``out_dir`` was made by another recipe.
+    :raises BadInput: no images to train on, or the checkpoint in ``out_dir`` was made by another recipe, for other
+        epochs or with other simulated pictures, which are known by their folder's name.
     """
     out_dir.mkdir(parents=True, exist_ok=True)
     recipe.prepare(data_dir, simulated_dir, out_dir, models_dir, choose_device(device))
