@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +27,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from dicom_node.inference.batching import batches
-from dicom_node.tasks.planes.net import BRAIN_PLANES
+from dicom_node.tasks.planes.net import BRAIN_PLANES, PLANES
 from dicom_node.training.augmentation import keep
 from dicom_node.training.datasets import PlaneExample
 from dicom_node.training.loop import Run
@@ -68,8 +67,9 @@ class BrainPlanesRecipe(PlanesRecipe):
 
     def keep(self, example: PlaneExample) -> KeptPlane:
         """Load a picture at twice what the input shows."""
+        assert example.brain_plane is not None
         picture = keep(example.picture.path, self.width, self.height, reserve=2.0)
-        return replace(super().keep(example), picture=picture)
+        return KeptPlane(picture, PLANES.index(example.plane), BRAIN_PLANES.index(example.brain_plane))
 
     def loss(self, net: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         """Cross-entropy on the brain plane."""
