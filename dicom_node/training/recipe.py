@@ -17,7 +17,7 @@ from dicom_node.training.datasets import Kind, Split, split_of
 
 CONFIGURED = (
     *("task", "network", "epochs", "draws", "batch_size", "learning_rate", "weight_decay"),
-    *("width", "height", "simulated_share", "seed", "steady"),
+    *("width", "height", "simulated_share", "seed", "steady", "in_halves"),
 )
 
 
@@ -87,8 +87,9 @@ class Recipe(ABC, Generic[Kind]):
         return 1.0
 
     def config(self) -> dict[str, Any]:
-        """Give the recipe's numbers, as the checkpoint and the curves' folder keep them."""
-        return {name: getattr(self, name) for name in CONFIGURED}
+        """Give the recipe's numbers, with those of the course before it, as a checkpoint keeps them."""
+        before = self.before.config() if self.before else None
+        return {**{name: getattr(self, name) for name in CONFIGURED}, "before": before}
 
 
 def recipes_for(task: str, network: str | None = None) -> tuple[Recipe[Any], ...]:

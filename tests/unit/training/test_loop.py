@@ -108,10 +108,17 @@ def test_a_chain_that_was_interrupted_twice_ends_like_one_that_was_not(phantoms:
         assert row["loss"] == pytest.approx(other["loss"], rel=1e-3)
 
 
-def test_a_foreign_checkpoint_is_refused_before_anything_is_trained(phantoms: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "other",
+    [tiny(TINY_PLANES, seed=8), tiny(TINY_PLANES, before=TINY_PLANES), tiny(TINY_PLANES, in_halves=True)],
+    ids=["another seed", "a course before it", "another precision"],
+)
+def test_a_foreign_checkpoint_is_refused_before_anything_is_trained(
+    phantoms: Path, tmp_path: Path, other: Recipe[Any]
+) -> None:
     train(TINY_PLANES, phantoms, tmp_path, "cpu", epochs=1)
     with pytest.raises(BadInput, match="another recipe"):
-        train(CHAIN, phantoms, tmp_path, "cpu", epochs=1)
+        train(other, phantoms, tmp_path, "cpu", epochs=1)
     assert not (tmp_path / "before").exists()
 
 
